@@ -1,0 +1,45 @@
+# The work is done by scripts/; this file only names it. `make` alone lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help setup run build release test lint fmt bench soak clean
+.NOTPARALLEL:
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: ## the development server with demo data, on http://127.0.0.1:3000
+	@scripts/setup
+	@scripts/run
+
+test: ## everything: format, clippy, Rust tests, release build, browser tests
+	@scripts/setup browser
+	@scripts/check
+
+build: ## a debug build of server and browser code
+	@scripts/setup
+	@scripts/build
+
+release: ## the optimised build, into dist/
+	@scripts/setup release
+	@scripts/release
+
+lint: ## format check and clippy only
+	@scripts/setup
+	@scripts/check fmt clippy
+
+fmt: ## format the Rust sources
+	@cargo fmt --all
+
+bench: ## the benchmarks
+	@scripts/setup
+	@scripts/bench
+
+soak: ## the long-running browser tests, against a fresh release build
+	@scripts/setup browser
+	@scripts/release
+	@scripts/soak
+
+setup: ## install all that the other targets need (they also do it themselves)
+	@scripts/setup browser
+
+clean: ## remove what builds and tests leave in this folder
+	rm -rf target dist dist.new.* dist.old.* end2end/test-results end2end/playwright-report
