@@ -1,0 +1,718 @@
+//! The client: cached values by key, what is pending over them, and what the live connection vouches for.
+//!
+//! A reducer: every method takes what happened and leaves [`Effect`]s for the driver to carry out. It has no clock, no
+//! I/O and no knowledge of Leptos, so that tests (and a simulator) run it as it is.
+//!
+//! Two axes say how a value is: whether it is there (`value`, `absent`) and whether it is known to lag behind
+//! (`needs`). What a value must contain to be current again is written down as a [`Need`], so a fetch that was under
+//! way when a change was told is judged by what it brings, not by when it came.
+
+use crate::error::{ApiError, Kind};
+use crate::key::{OrganizationId, QueryKey};
+use crate::overlay::{AnyValue, MutationId, PendingMutation};
+use crate::snapshot::{Epoch, Stamp, Xid};
+use crate::wire::{ClientFrame, Passed, Read, Rights, Stale, Standing, Tick, Watch, WatchNumber};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// What the driver is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Read the key and report with [`Client::fetched`].
+    Fetch { key: QueryKey, ticket: Ticket, pending: Vec<MutationId> },
+    /// Call [`Client::retry_fetch`] after a pause; this was failure number `failed`.
+    RetryFetch { key: QueryKey, failed: u32 },
+    /// Send the mutation and report with [`Client::answered`] or [`Client::failed`].
+    Send { mutation: MutationId },
+    /// Call [`Client::retry_mutation`] after a pause.
+    RetryMutation { mutation: MutationId, failed: u32 },
+    /// Send it over the live connection.
+    Frame(ClientFrame),
+    /// What is shown for the key may be another.
+    Changed(QueryKey),
+    /// The server refused the mutation; it has been taken away. Tell the person.
+    Refused { label: &'static str, error: ApiError },
+    /// The set of records with an unanswered mutation is another.
+    PendingChanged,
+    /// The person is no longer a member; everything of the organization has been wiped.
+    Left(OrganizationId),
+    /// The person's rights there are others, or they have just joined.
+    RightsChanged(OrganizationId),
+    /// Nobody is signed in any more.
+    SignedOut,
+}
+
+/// The number of a fetch; later ones are greater.
+pub type Ticket = u64;
+
+/// What is shown for a key.
+#[derive(Clone, Default)]
+pub struct View {
+    /// The server's value with what is pending over it.
+    pub data: Option<AnyValue>,
+    /// Why there is no newer one (beside the last good data), or why there is none at all.
+    pub error: Option<ApiError>,
+    pub is_fetching: bool,
+    /// Whether something pending lies over the server's value.
+    pub is_pending: bool,
+}
+
+/// A change that a value has to contain before it is current again.
+#[derive(Clone, Debug, PartialEq)]
+enum Need {
+    /// What this transaction did.
+    Transaction(Xid, Epoch),
+    /// All that this stamp holds.
+    All(Stamp),
+    /// Whatever a read begun from now on gives.
+    Anything,
+}
+
+#[derive(Default)]
+struct Entry {
+    value: Option<AnyValue>,
+    /// The server said that there is nothing to see: 404 or 403.
+    absent: Option<ApiError>,
+    /// Of `value` or of `absent`; grows only. What the cursor adds to it is told by [`Client::stamp_of`].
+    stamp: Option<Stamp>,
+    /// The fetch that brought `value`; orders answers of different epochs.
+    from: Ticket,
+    /// Pending mutations that the value is known to contain.
+    contains: Vec<MutationId>,
+    /// With the last ticket given out when each was noted.
+    needs: Vec<(Need, Ticket)>,
+    fetching: Option<Ticket>,
+    failed: u32,
+    error: Option<ApiError>,
+    observers: u32,
+    watch: Option<WatchNumber>,
+    /// The server has confirmed the watch: cursors vouch for the value.
+    is_vouched: bool,
+    /// The server refused the watch; it is not asked again before there is another value.
+    is_unwatchable: bool,
+    /// Milliseconds; set while nobody observes it.
+    idle_since: Option<u64>,
+}
+
+impl Entry {
+    fn has_answer(&self) -> bool {
+        self.value.is_some() || self.absent.is_some()
+    }
+}
+
+struct Pending {
+    id: MutationId,
+    mutation: Arc<dyn PendingMutation>,
+    phase: Phase,
+    /// The transaction that carried it out: known by its answer, or by the live connection before that.
+    done_by: Option<(Xid, Epoch)>,
+    failed: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    /// Behind an earlier one on the same record, or in the pause before a retry.
+    Waiting {
+        pausing: bool,
+    },
+    Sent,
+    /// Lies over a key until the key's stamp sees the transaction.
+    Answered,
+}
+
+impl Pending {
+    fn is_answered(&self) -> bool {
+        self.phase == Phase::Answered
+    }
+
+    /// Whether its answer is on the way and will bring the key's value as of this transaction.
+    fn will_bring(&self, key: &QueryKey, xid: Xid, epoch: Epoch) -> bool {
+        self.phase == Phase::Sent && self.done_by == Some((xid, epoch)) && self.mutation.answers().as_ref() == Some(key)
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Client {
+    entries: HashMap<QueryKey, Entry>,
+    pending: Vec<Pending>,
+    cursor: Option<Stamp>,
+    is_live: bool,
+    numbers: HashMap<WatchNumber, QueryKey>,
+    last_number: WatchNumber,
+    last_ticket: Ticket,
+    /// Keys whose watch may have to be taken or given back; settled by [`Client::flush`].
+    unsettled_watches: HashSet<QueryKey>,
+    effects: Vec<Effect>,
+}
+
+impl Client {
+    /// What is to be done since the last call.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    // ------------------------------------------------------------------------------------------------ observing
+
+    /// One more component shows the key.
+    pub fn observe(&mut self, key: &QueryKey) {
+        let entry = self.entries.entry(key.clone()).or_default();
+        entry.observers += 1;
+        entry.idle_since = None;
+        self.unsettled_watches.insert(key.clone());
+        self.fetch_if_needed(key);
+    }
+
+    /// One component fewer shows it. The value is kept until [`Client::collect`] finds it idle for too long.
+    pub fn unobserve(&mut self, key: &QueryKey, now: u64) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.observers = entry.observers.saturating_sub(1);
+            if entry.observers == 0 {
+                entry.idle_since = Some(now);
+            }
+            self.unsettled_watches.insert(key.clone());
+        }
+    }
+
+    /// A value that came with the page, taken over without a fetch.
+    pub fn hydrate(&mut self, key: &QueryKey, read: Read<AnyValue>) {
+        if self.entries.get(key).is_some_and(Entry::has_answer) {
+            return;
+        }
+        let ticket = self.next_ticket();
+        self.accept(key, ticket, read);
+    }
+
+    /// Fetches the key if there is no answer yet; one fetch however many ask.
+    pub fn ensure(&mut self, key: &QueryKey) {
+        let entry = self.entries.entry(key.clone()).or_default();
+        if !entry.has_answer() && entry.fetching.is_none() {
+            self.fetch(key);
+        }
+    }
+
+    /// What is shown for the key.
+    pub fn view(&self, key: &QueryKey) -> View {
+        let Some(entry) = self.entries.get(key) else {
+            return View { data: self.overlaid(key, None).0, ..View::default() };
+        };
+        let (data, is_pending) = self.overlaid(key, Some(entry));
+        View {
+            error: entry.error.clone().or_else(|| entry.absent.clone()).filter(|_| !is_pending || data.is_none()),
+            data,
+            is_fetching: entry.fetching.is_some(),
+            is_pending,
+        }
+    }
+
+    /// Whether there is an answer, good or bad, or an error to show instead.
+    pub fn is_settled(&self, key: &QueryKey) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.has_answer() || entry.error.is_some())
+    }
+
+    /// The server's value as it is, with its stamp.
+    pub fn answer(&self, key: &QueryKey) -> Option<Result<Read<AnyValue>, ApiError>> {
+        let entry = self.entries.get(key)?;
+        match (&entry.value, &entry.stamp, &entry.absent, &entry.error) {
+            (Some(value), Some(stamp), ..) => Some(Ok(Read {
+                data: value.clone(),
+                snapshot: stamp.snapshot.clone(),
+                epoch: stamp.epoch,
+                contains: entry.contains.clone(),
+            })),
+            (_, _, Some(error), _) | (_, _, None, Some(error)) => Some(Err(error.clone())),
+            _ => None,
+        }
+    }
+
+    /// Whether anything is kept for the key.
+    pub fn holds(&self, key: &QueryKey) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// The keys that somebody shows, and how many watches are held: for the sync panel.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let observed = self.entries.values().filter(|entry| entry.observers > 0).count();
+        (observed, self.numbers.len(), self.pending.len())
+    }
+
+    /// Forgets values that nobody has shown for `keep` milliseconds and over which nothing is pending.
+    pub fn collect(&mut self, now: u64, keep: u64) {
+        let pending = &self.pending;
+        self.entries.retain(|key, entry| {
+            let is_old = entry.idle_since.is_some_and(|since| now.saturating_sub(since) >= keep);
+            let is_busy = entry.observers > 0 || entry.fetching.is_some();
+            !is_old || is_busy || pending.iter().any(|pending| pending.mutation.touches(key))
+        });
+    }
+
+    // ------------------------------------------------------------------------------------------------ fetching
+
+    /// A fetch has ended.
+    pub fn fetched(&mut self, key: &QueryKey, ticket: Ticket, answer: Result<Read<AnyValue>, ApiError>) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        if entry.fetching != Some(ticket) {
+            return; // wiped meanwhile, and begun anew
+        }
+        entry.fetching = None;
+        match answer {
+            Ok(read) => self.accept(key, ticket, read),
+            Err(error) if matches!(error.kind, Kind::NotFound | Kind::Forbidden) => {
+                self.accept_absence(key, ticket, error)
+            }
+            Err(error) => {
+                if error.kind == Kind::Unauthenticated {
+                    self.effects.push(Effect::SignedOut);
+                }
+                entry.failed += 1;
+                let failed = entry.failed;
+                let is_passing = error.kind.is_passing();
+                entry.error = Some(error);
+                if is_passing {
+                    self.effects.push(Effect::RetryFetch { key: key.clone(), failed });
+                }
+                self.effects.push(Effect::Changed(key.clone()));
+                return;
+            }
+        }
+        self.fetch_if_needed(key);
+    }
+
+    /// The pause after a failure is over, or the person asks to try again.
+    pub fn retry_fetch(&mut self, key: &QueryKey) {
+        if let Some(entry) = self.entries.get(key)
+            && entry.fetching.is_none()
+            && entry.observers > 0
+            && (entry.error.is_some() || !entry.needs.is_empty())
+        {
+            self.fetch(key);
+        }
+    }
+
+    /// Whatever is held is to be read again: the person asked for it.
+    pub fn revalidate(&mut self) {
+        let keys: Vec<_> = self.entries.keys().cloned().collect();
+        for key in keys {
+            self.need(&key, Need::Anything);
+        }
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.last_ticket += 1;
+        self.last_ticket
+    }
+
+    fn fetch(&mut self, key: &QueryKey) {
+        let ticket = self.next_ticket();
+        let pending = self
+            .pending
+            .iter()
+            .filter(|pending| !pending.is_answered() && pending.mutation.touches(key))
+            .map(|pending| pending.id)
+            .collect();
+        let entry = self.entries.entry(key.clone()).or_default();
+        entry.fetching = Some(ticket);
+        self.effects.push(Effect::Fetch { key: key.clone(), ticket, pending });
+        self.effects.push(Effect::Changed(key.clone()));
+    }
+
+    fn fetch_if_needed(&mut self, key: &QueryKey) {
+        let Some(entry) = self.entries.get(key) else { return };
+        // A change of one's own whose answer is on the way needs no fetch: the answer brings the value.
+        let is_on_its_way = |need: &Need| match need {
+            Need::Transaction(xid, epoch) => self.pending.iter().any(|pending| pending.will_bring(key, *xid, *epoch)),
+            Need::All(_) | Need::Anything => false,
+        };
+        let lags = !entry.has_answer() || entry.needs.iter().any(|(need, _)| !is_on_its_way(need));
+        if entry.observers > 0 && entry.fetching.is_none() && lags && entry.failed == 0 {
+            self.fetch(key);
+        }
+    }
+
+    fn need(&mut self, key: &QueryKey, need: Need) {
+        let now = self.last_ticket;
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        if !entry.needs.iter().any(|(noted, at)| *noted == need && *at == now) {
+            entry.needs.push((need, now));
+        }
+        self.fetch_if_needed(key);
+    }
+
+    fn accept(&mut self, key: &QueryKey, ticket: Ticket, read: Read<AnyValue>) {
+        let stamp = read.stamp();
+        let entry = self.entries.entry(key.clone()).or_default();
+        if entry.take(Some(stamp), ticket) {
+            entry.value = Some(read.data);
+            entry.absent = None;
+            entry.contains = read.contains;
+        }
+        self.accepted(key);
+    }
+
+    fn accept_absence(&mut self, key: &QueryKey, ticket: Ticket, mut error: ApiError) {
+        let entry = self.entries.entry(key.clone()).or_default();
+        if entry.take(error.stamp.take(), ticket) {
+            entry.value = None;
+            entry.absent = Some(error);
+            entry.contains.clear();
+        }
+        self.accepted(key);
+    }
+
+    fn accepted(&mut self, key: &QueryKey) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.failed = 0;
+            entry.error = None;
+        }
+        self.unsettled_watches.insert(key.clone());
+        self.effects.push(Effect::Changed(key.clone()));
+        self.forget_settled();
+    }
+
+    // ------------------------------------------------------------------------------------------------ watching
+
+    /// The live connection stands.
+    pub fn connected(&mut self) {
+        self.is_live = true;
+        let observed = self.entries.iter().filter(|(_, entry)| entry.observers > 0);
+        self.unsettled_watches.extend(observed.map(|(key, _)| key.clone()));
+        // What failed while there was no way through is tried again at once.
+        let failed: Vec<_> =
+            self.entries.iter().filter(|(_, entry)| entry.failed > 0).map(|(key, _)| key.clone()).collect();
+        for key in failed {
+            self.retry_fetch(&key);
+        }
+    }
+
+    /// The live connection is gone: from here on nothing vouches for any value.
+    pub fn disconnected(&mut self) {
+        self.is_live = false;
+        let watched: Vec<_> = self.numbers.drain().map(|(_, key)| key).collect();
+        for key in watched {
+            self.end_watch(&key);
+        }
+        self.cursor = None;
+    }
+
+    /// Takes and gives back watches, all at once: call it when the page has come to rest, so that a component that
+    /// goes and another that comes with the same key cost nothing.
+    pub fn flush(&mut self) {
+        if !self.is_live {
+            return;
+        }
+        let mut watch = Vec::new();
+        let mut unwatch = Vec::new();
+        for key in std::mem::take(&mut self.unsettled_watches) {
+            let Some(entry) = self.entries.get_mut(&key) else { continue };
+            match (&entry.stamp, entry.watch) {
+                (Some(stamp), None) if entry.observers > 0 && !entry.is_unwatchable => {
+                    self.last_number += 1;
+                    entry.watch = Some(self.last_number);
+                    self.numbers.insert(self.last_number, key.clone());
+                    watch.push(Watch {
+                        number: self.last_number,
+                        key: (&key).into(),
+                        snapshot: stamp.snapshot.clone(),
+                        epoch: stamp.epoch,
+                    });
+                }
+                (_, Some(number)) if entry.observers == 0 => {
+                    unwatch.push(number);
+                    self.numbers.remove(&number);
+                    self.end_watch(&key);
+                }
+                _ => {}
+            }
+        }
+        if !unwatch.is_empty() {
+            self.effects.push(Effect::Frame(ClientFrame::Unwatch { numbers: unwatch }));
+        }
+        if !watch.is_empty() {
+            watch.sort_by_key(|watch| watch.number);
+            self.effects.push(Effect::Frame(ClientFrame::Watch { keys: watch }));
+        }
+    }
+
+    /// The server's cursor, and what changed on the way to it.
+    pub fn ticked(&mut self, tick: Tick) {
+        let cursor = Stamp { snapshot: tick.cursor, epoch: tick.epoch };
+        for number in tick.watching {
+            if let Some(entry) = self.numbers.get(&number).and_then(|key| self.entries.get_mut(key)) {
+                entry.is_vouched = true;
+            }
+        }
+        for refused in tick.refused {
+            let Some(key) = self.numbers.remove(&refused.number) else { continue };
+            self.end_watch(&key);
+            if let Some(entry) = self.entries.get_mut(&key) {
+                entry.is_unwatchable = true;
+            }
+        }
+        for Passed { mutation_id, xid } in tick.mutations {
+            if let Some(pending) = self.pending.iter_mut().find(|pending| pending.id == mutation_id) {
+                pending.done_by = Some((xid, cursor.epoch));
+            }
+        }
+        // What is named is judged by the cursor before this one: up to there the frame says nothing against it.
+        for Stale { number, xids } in tick.stale {
+            let Some(key) = self.numbers.get(&number).cloned() else { continue };
+            let stamp = self.stamp_of(&key);
+            if let Some(entry) = self.entries.get_mut(&key) {
+                entry.stamp.clone_from(&stamp);
+            }
+            if xids.is_empty() {
+                if !stamp.is_some_and(|stamp| stamp.covers(&cursor)) {
+                    self.need(&key, Need::All(cursor.clone()));
+                }
+                continue;
+            }
+            for xid in xids {
+                if !stamp.as_ref().is_some_and(|stamp| stamp.sees(xid, cursor.epoch)) {
+                    self.need(&key, Need::Transaction(xid, cursor.epoch));
+                }
+            }
+        }
+        if self.cursor.as_ref().is_none_or(|before| !before.covers(&cursor)) {
+            self.cursor = Some(cursor);
+        }
+        self.show_pending_anew();
+        self.forget_settled();
+    }
+
+    /// The person's rights in organizations changed; the server has ended the watches there.
+    pub fn rights_changed(&mut self, organizations: Vec<Rights>) {
+        for Rights { organization, standing } in organizations {
+            match standing {
+                Standing::Removed => self.wipe(organization),
+                Standing::Changed => {
+                    let keys: Vec<_> =
+                        self.entries.keys().filter(|key| key.organization == organization).cloned().collect();
+                    for key in keys {
+                        if let Some(number) = self.entries.get(&key).and_then(|entry| entry.watch) {
+                            self.numbers.remove(&number);
+                        }
+                        self.end_watch(&key);
+                        self.unsettled_watches.insert(key.clone());
+                        self.need(&key, Need::Anything);
+                    }
+                    self.effects.push(Effect::RightsChanged(organization));
+                }
+            }
+        }
+    }
+
+    /// The latest stamp for which the value is known to be right: its own, or the cursor where that vouches for it.
+    fn stamp_of(&self, key: &QueryKey) -> Option<Stamp> {
+        let entry = self.entries.get(key)?;
+        let own = entry.stamp.as_ref()?;
+        match &self.cursor {
+            Some(cursor) if entry.is_vouched && entry.needs.is_empty() && cursor.covers(own) => Some(cursor.clone()),
+            _ => Some(own.clone()),
+        }
+    }
+
+    /// Keeps what the cursor vouched for, and takes the watch away.
+    fn end_watch(&mut self, key: &QueryKey) {
+        let stamp = self.stamp_of(key);
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.stamp = stamp;
+            entry.watch = None;
+            entry.is_vouched = false;
+        }
+    }
+
+    fn wipe(&mut self, organization: OrganizationId) {
+        self.numbers.retain(|_, key| key.organization != organization);
+        self.pending.retain(|pending| pending.mutation.organization() != organization);
+        for (key, entry) in self.entries.iter_mut().filter(|(key, _)| key.organization == organization) {
+            let absent = ApiError::new(Kind::Forbidden, "You are no longer a member of this organization.");
+            *entry =
+                Entry { absent: Some(absent), observers: entry.observers, is_unwatchable: true, ..Entry::default() };
+            self.effects.push(Effect::Changed(key.clone()));
+        }
+        self.effects.push(Effect::PendingChanged);
+        self.effects.push(Effect::Left(organization));
+    }
+
+    // ------------------------------------------------------------------------------------------------ mutating
+
+    /// A mutation is made: it shows at once, and is sent when nothing earlier on its records is under way.
+    pub fn mutate(&mut self, id: MutationId, mutation: Arc<dyn PendingMutation>) {
+        self.show_anew(&*mutation);
+        self.pending.push(Pending { id, mutation, phase: Phase::Waiting { pausing: false }, done_by: None, failed: 0 });
+        self.effects.push(Effect::PendingChanged);
+        self.send_what_may_go();
+    }
+
+    /// The server carried the mutation out. `xid` is absent where that changed nothing.
+    pub fn answered(&mut self, id: MutationId, xid: Option<Xid>, stamp: Stamp, answer: Option<(QueryKey, AnyValue)>) {
+        let Some(place) = self.pending.iter().position(|pending| pending.id == id) else { return };
+        let mutation = self.pending[place].mutation.clone();
+        match xid {
+            Some(xid) => {
+                self.pending[place].phase = Phase::Answered;
+                self.pending[place].done_by = Some((xid, stamp.epoch));
+                // Where no cursor will come by to vouch, the mutation itself says what has to be read again.
+                let unvouched: Vec<_> = self
+                    .entries
+                    .iter()
+                    .filter(|(key, entry)| !entry.is_vouched && mutation.touches(key))
+                    .map(|(key, _)| key.clone())
+                    .collect();
+                if let Some((key, value)) = answer {
+                    let ticket = self.next_ticket();
+                    let read = Read { data: value, snapshot: stamp.snapshot, epoch: stamp.epoch, contains: Vec::new() };
+                    self.accept(&key, ticket, read);
+                }
+                for key in unvouched {
+                    if !self.stamp_of(&key).is_some_and(|held| held.sees(xid, stamp.epoch)) {
+                        self.need(&key, Need::Transaction(xid, stamp.epoch));
+                    }
+                }
+            }
+            None => {
+                self.pending.remove(place);
+            }
+        }
+        self.show_anew(&*mutation);
+        self.effects.push(Effect::PendingChanged);
+        self.forget_settled();
+        self.send_what_may_go();
+    }
+
+    /// The mutation was not carried out: refused for good, or not yet.
+    pub fn failed(&mut self, id: MutationId, error: ApiError) {
+        let Some(place) = self.pending.iter().position(|pending| pending.id == id) else { return };
+        if error.kind == Kind::Unauthenticated {
+            self.effects.push(Effect::SignedOut);
+        }
+        if error.kind.is_passing() {
+            let pending = &mut self.pending[place];
+            pending.failed += 1;
+            pending.phase = Phase::Waiting { pausing: true };
+            self.effects.push(Effect::RetryMutation { mutation: id, failed: pending.failed });
+            // What waited for the answer waits no longer.
+            if let Some(key) = self.pending[place].mutation.answers() {
+                self.fetch_if_needed(&key);
+            }
+            return;
+        }
+        let refused = self.pending.remove(place);
+        self.show_anew(&*refused.mutation);
+        self.effects.push(Effect::PendingChanged);
+        self.effects.push(Effect::Refused { label: refused.mutation.label(), error });
+        self.send_what_may_go();
+    }
+
+    /// The pause before trying a mutation again is over.
+    pub fn retry_mutation(&mut self, id: MutationId) {
+        if let Some(pending) = self.pending.iter_mut().find(|pending| pending.id == id)
+            && pending.phase == (Phase::Waiting { pausing: true })
+        {
+            pending.phase = Phase::Waiting { pausing: false };
+        }
+        self.send_what_may_go();
+    }
+
+    /// The records that an unanswered mutation changes.
+    pub fn pending_records(&self) -> HashSet<Uuid> {
+        let unanswered = self.pending.iter().filter(|pending| !pending.is_answered());
+        unanswered.flat_map(|pending| pending.mutation.records()).collect()
+    }
+
+    fn send_what_may_go(&mut self) {
+        let mut taken: HashSet<Uuid> = HashSet::new();
+        for pending in self.pending.iter_mut().filter(|pending| !pending.is_answered()) {
+            let records = pending.mutation.records();
+            let is_first = records.iter().all(|record| !taken.contains(record));
+            taken.extend(records);
+            if is_first && pending.phase == (Phase::Waiting { pausing: false }) {
+                pending.phase = Phase::Sent;
+                self.effects.push(Effect::Send { mutation: pending.id });
+            }
+        }
+    }
+
+    /// Whether the server's value of the key is known to contain the mutation.
+    fn contains(&self, key: &QueryKey, entry: &Entry, pending: &Pending) -> bool {
+        if entry.contains.contains(&pending.id) {
+            return true;
+        }
+        let Some((xid, epoch)) = pending.done_by else { return false };
+        self.stamp_of(key).is_some_and(|stamp| {
+            // A value of a later life of the database holds whatever was committed in an earlier one.
+            stamp.sees(xid, epoch)
+                || (stamp.epoch != epoch && self.cursor.as_ref().is_some_and(|now| now.epoch == stamp.epoch))
+        })
+    }
+
+    fn overlaid(&self, key: &QueryKey, entry: Option<&Entry>) -> (Option<AnyValue>, bool) {
+        let mut value = entry.and_then(|entry| entry.value.clone());
+        let mut is_pending = false;
+        for pending in &self.pending {
+            if entry.is_some_and(|entry| self.contains(key, entry, pending)) || !pending.mutation.touches(key) {
+                continue;
+            }
+            value = pending.mutation.over(key, value);
+            is_pending = true;
+        }
+        (value, is_pending)
+    }
+
+    fn show_anew(&mut self, mutation: &dyn PendingMutation) {
+        let touched = self.entries.keys().filter(|key| mutation.touches(key));
+        self.effects.extend(touched.cloned().map(Effect::Changed));
+    }
+
+    fn show_pending_anew(&mut self) {
+        let mutations: Vec<_> = self.pending.iter().map(|pending| pending.mutation.clone()).collect();
+        for mutation in mutations {
+            self.show_anew(&*mutation);
+        }
+    }
+
+    /// Drops mutations that every value which could show them contains.
+    fn forget_settled(&mut self) {
+        let is_settled = |pending: &Pending| {
+            pending.is_answered()
+                && self.entries.iter().all(|(key, entry)| {
+                    !entry.has_answer() || !pending.mutation.touches(key) || self.contains(key, entry, pending)
+                })
+        };
+        let settled: HashSet<_> =
+            self.pending.iter().filter(|pending| is_settled(pending)).map(|pending| pending.id).collect();
+        self.pending.retain(|pending| !settled.contains(&pending.id));
+    }
+}
+
+impl Entry {
+    /// Whether an answer with this stamp replaces what is held, and if so what is still missing afterwards. An answer
+    /// never replaces a newer value.
+    fn take(&mut self, stamp: Option<Stamp>, ticket: Ticket) -> bool {
+        let is_newer = match (&self.stamp, &stamp) {
+            (Some(held), Some(new)) if held.epoch == new.epoch => new.covers(held),
+            _ => ticket > self.from,
+        };
+        if is_newer {
+            self.from = ticket;
+            self.is_unwatchable = false;
+            self.stamp = stamp;
+        }
+        let stamp = &self.stamp;
+        self.needs.retain(|(need, noted)| {
+            let is_met = match (need, stamp) {
+                (Need::Transaction(xid, epoch), Some(stamp)) if stamp.epoch == *epoch => stamp.snapshot.sees(*xid),
+                (Need::All(wanted), Some(stamp)) if stamp.epoch == wanted.epoch => stamp.covers(wanted),
+                // Nothing to compare by: a read begun after the need was noted meets it.
+                _ => is_newer && ticket > *noted,
+            };
+            !is_met
+        });
+        is_newer
+    }
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

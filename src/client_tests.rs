@@ -1,0 +1,552 @@
+//! The promises of the client, one test each, over a table of its own: rows are numbers, lists hold them.
+
+use super::*;
+use crate::ApiError;
+use crate::live::{ListQuery, Live, RecordQuery};
+use crate::overlay::{Mutation, Shown};
+use crate::snapshot::Snapshot;
+use crate::wire::{Refused, Written};
+
+struct Things;
+
+crate::id!(ThingId);
+
+impl From<Uuid> for ThingId {
+    fn from(id: Uuid) -> Self {
+        Self(id)
+    }
+}
+
+impl From<ThingId> for Uuid {
+    fn from(id: ThingId) -> Self {
+        id.0
+    }
+}
+
+impl Live for Things {
+    const TABLE: &'static str = "things";
+}
+
+impl ListQuery for Things {
+    type Parameters = String;
+    type List = Vec<i64>;
+
+    fn list_depends(_: &String) -> Vec<crate::key::Dependency> {
+        Vec::new()
+    }
+
+    async fn fetch_list(_: OrganizationId, _: String, _: Vec<MutationId>) -> Result<Read<Vec<i64>>, ApiError> {
+        Err(ApiError::internal())
+    }
+}
+
+impl RecordQuery for Things {
+    type Id = ThingId;
+    type Record = i64;
+
+    fn record_depends(_: ThingId) -> Vec<crate::key::Dependency> {
+        Vec::new()
+    }
+
+    async fn fetch_record(_: OrganizationId, _: ThingId, _: Vec<MutationId>) -> Result<Read<i64>, ApiError> {
+        Err(ApiError::internal())
+    }
+}
+
+/// Adds to a thing's number: unlike an assignment, it shows when it is laid over a value twice.
+#[derive(Clone)]
+struct Add {
+    id: ThingId,
+    amount: i64,
+}
+
+impl Mutation for Add {
+    type Output = i64;
+
+    fn organization(&self) -> OrganizationId {
+        organization()
+    }
+
+    fn records(&self) -> Vec<Uuid> {
+        vec![self.id.0]
+    }
+
+    fn label(&self) -> &'static str {
+        "add"
+    }
+
+    fn answers(&self) -> Option<QueryKey> {
+        Some(Things::record_key(organization(), self.id))
+    }
+
+    fn show(&self, on: &mut Shown<'_>) {
+        on.record::<Things>(self.id, |thing| {
+            if let Some(thing) = thing {
+                *thing += self.amount;
+            }
+        });
+        on.lists::<Things>(|_, things| things.iter_mut().for_each(|thing| *thing += self.amount));
+    }
+
+    async fn send(self, _: MutationId) -> Result<Written<i64>, ApiError> {
+        Err(ApiError::internal())
+    }
+}
+
+fn organization() -> OrganizationId {
+    OrganizationId(Uuid::from_u128(1))
+}
+
+fn thing(number: u128) -> ThingId {
+    ThingId(Uuid::from_u128(number))
+}
+
+fn record(number: u128) -> QueryKey {
+    Things::record_key(organization(), thing(number))
+}
+
+fn list(name: &str) -> QueryKey {
+    Things::list_key(organization(), &name.to_owned())
+}
+
+fn epoch() -> Epoch {
+    Epoch(Uuid::from_u128(7))
+}
+
+fn snapshot(text: &str) -> Snapshot {
+    text.parse().expect(text)
+}
+
+fn stamp(text: &str) -> Stamp {
+    Stamp { snapshot: snapshot(text), epoch: epoch() }
+}
+
+fn read_of(value: AnyValue, at: &str) -> Read<AnyValue> {
+    Read { data: value, snapshot: snapshot(at), epoch: epoch(), contains: Vec::new() }
+}
+
+fn number(value: i64, at: &str) -> Read<AnyValue> {
+    read_of(Arc::new(value), at)
+}
+
+fn tick(cursor: &str, stale: &[(WatchNumber, &[u64])], watching: &[WatchNumber]) -> Tick {
+    Tick {
+        cursor: snapshot(cursor),
+        epoch: epoch(),
+        stale: stale
+            .iter()
+            .map(|(number, xids)| Stale { number: *number, xids: xids.iter().copied().map(Xid).collect() })
+            .collect(),
+        watching: watching.to_vec(),
+        refused: Vec::new(),
+        mutations: Vec::new(),
+    }
+}
+
+fn not_found(at: &str) -> ApiError {
+    ApiError { stamp: Some(stamp(at)), ..ApiError::not_found("thing") }
+}
+
+/// A client, and what it has asked for.
+#[derive(Default)]
+struct Page {
+    client: Client,
+    fetches: Vec<(QueryKey, Ticket, Vec<MutationId>)>,
+    frames: Vec<ClientFrame>,
+    sent: Vec<MutationId>,
+    other: Vec<Effect>,
+}
+
+impl Page {
+    fn live() -> Self {
+        let mut page = Self::default();
+        page.act(Client::connected);
+        page
+    }
+
+    fn act(&mut self, happened: impl FnOnce(&mut Client)) {
+        happened(&mut self.client);
+        self.client.flush();
+        for effect in self.client.take_effects() {
+            match effect {
+                Effect::Fetch { key, ticket, pending } => self.fetches.push((key, ticket, pending)),
+                Effect::Frame(frame) => self.frames.push(frame),
+                Effect::Send { mutation } => self.sent.push(mutation),
+                Effect::Changed(_) | Effect::PendingChanged => {}
+                other => self.other.push(other),
+            }
+        }
+    }
+
+    /// Answers the oldest fetch that is under way.
+    fn answer(&mut self, value: Result<Read<AnyValue>, ApiError>) {
+        let (key, ticket, _) = self.fetches.remove(0);
+        self.act(|client| client.fetched(&key, ticket, value));
+    }
+
+    /// Shows the key with a value, watched and vouched for.
+    fn show(&mut self, key: &QueryKey, value: Read<AnyValue>) -> WatchNumber {
+        let cursor = value.snapshot.to_string();
+        self.act(|client| client.hydrate(key, value));
+        self.act(|client| client.observe(key));
+        let number = self.client.entries[key].watch.expect("a watch");
+        self.act(|client| client.ticked(tick(&cursor, &[], &[number])));
+        number
+    }
+
+    fn shown(&self, key: &QueryKey) -> Option<i64> {
+        self.client.view(key).data.and_then(|data| data.downcast_ref().copied())
+    }
+
+    fn add(&mut self, to: u128, amount: i64) -> MutationId {
+        let id = MutationId::fresh();
+        self.act(|client| client.mutate(id, Arc::new(Add { id: thing(to), amount })));
+        id
+    }
+
+    fn answered(&mut self, id: MutationId, xid: u64, at: &str) {
+        self.act(|client| client.answered(id, Some(Xid(xid)), stamp(at), None));
+    }
+}
+
+#[test]
+fn many_components_on_one_key_cost_one_fetch_and_one_watch_and_the_last_one_unwatches() {
+    let mut page = Page::live();
+    page.act(|client| (0..5).for_each(|_| client.observe(&record(1))));
+    assert_eq!(page.fetches.len(), 1);
+    page.answer(Ok(number(5, "10:10:")));
+    assert_eq!(page.frames.len(), 1, "one watch");
+    for left in (0..5).rev() {
+        page.act(|client| client.unobserve(&record(1), 0));
+        assert_eq!(page.frames.len(), if left == 0 { 2 } else { 1 });
+    }
+    assert_eq!(page.frames[1], ClientFrame::Unwatch { numbers: vec![1] });
+    // Back again: the value is still there, and the watch says from when it is.
+    page.act(|client| client.observe(&record(1)));
+    assert!(page.fetches.is_empty());
+    assert_eq!(page.frames.len(), 3);
+}
+
+#[test]
+fn a_component_that_goes_while_another_comes_costs_nothing() {
+    let mut page = Page::live();
+    page.show(&record(1), number(5, "10:10:"));
+    let before = page.frames.len();
+    page.act(|client| {
+        client.unobserve(&record(1), 0);
+        client.observe(&record(1));
+    });
+    assert_eq!(page.frames.len(), before);
+}
+
+#[test]
+fn what_came_with_the_page_is_not_fetched() {
+    let mut page = Page::default();
+    page.act(|client| client.hydrate(&record(1), number(5, "10:10:")));
+    page.act(|client| client.observe(&record(1)));
+    page.act(Client::connected);
+    assert!(page.fetches.is_empty());
+    assert_eq!(page.shown(&record(1)), Some(5));
+}
+
+#[test]
+fn of_fifty_watched_records_only_the_changed_one_and_the_list_that_can_hold_it_are_fetched() {
+    let mut page = Page::live();
+    let numbers: Vec<_> = (1..=50).map(|id| page.show(&record(id), number(0, "10:10:"))).collect();
+    let drafts = page.show(&list("drafts"), read_of(Arc::new(vec![1_i64]), "10:10:"));
+    page.show(&list("shipped"), read_of(Arc::new(vec![2_i64]), "10:10:"));
+    page.act(|client| client.ticked(tick("12:12:", &[(numbers[6], &[11]), (drafts, &[11])], &[])));
+    let fetched: Vec<_> = page.fetches.iter().map(|(key, ..)| key.clone()).collect();
+    assert_eq!(fetched, [record(7), list("drafts")]);
+}
+
+#[test]
+fn a_change_that_the_value_already_sees_causes_no_fetch() {
+    let mut page = Page::live();
+    let watch = page.show(&record(1), number(5, "10:10:"));
+    page.act(|client| client.ticked(tick("12:12:", &[(watch, &[9])], &[])));
+    assert!(page.fetches.is_empty(), "9 is before the value's snapshot");
+    page.act(|client| client.ticked(tick("14:14:", &[(watch, &[11])], &[])));
+    assert!(page.fetches.is_empty(), "11 is before the cursor that vouched for the value");
+}
+
+#[test]
+fn the_echo_of_ones_own_change_causes_no_fetch_and_no_flicker() {
+    let mut page = Page::live();
+    let watch = page.show(&record(1), number(5, "10:10:"));
+    let id = page.add(1, 3);
+    assert_eq!(page.shown(&record(1)), Some(8), "at once");
+    page.act(|client| client.answered(id, Some(Xid(10)), stamp("11:11:"), Some((record(1), Arc::new(8_i64)))));
+    assert_eq!(page.shown(&record(1)), Some(8), "not added twice");
+    page.act(|client| client.ticked(tick("12:12:", &[(watch, &[10])], &[])));
+    assert_eq!(page.shown(&record(1)), Some(8));
+    assert!(page.fetches.is_empty());
+    assert!(page.client.pending.is_empty());
+}
+
+#[test]
+fn an_echo_that_comes_before_the_answer_waits_for_it_instead_of_fetching() {
+    let mut page = Page::live();
+    let watch = page.show(&record(1), number(5, "10:10:"));
+    let id = page.add(1, 3);
+    let echo = |watch| Tick {
+        mutations: vec![Passed { mutation_id: id, xid: Xid(10) }],
+        ..tick("11:11:", &[(watch, &[10])], &[])
+    };
+    page.act(|client| client.ticked(echo(watch)));
+    assert!(page.fetches.is_empty());
+    assert_eq!(page.shown(&record(1)), Some(8));
+    page.act(|client| client.answered(id, Some(Xid(10)), stamp("11:11:"), Some((record(1), Arc::new(8_i64)))));
+    assert_eq!(page.shown(&record(1)), Some(8));
+    assert!(page.fetches.is_empty() && page.client.pending.is_empty());
+}
+
+#[test]
+fn an_answer_that_is_lost_after_its_echo_is_made_up_for_by_a_fetch() {
+    let mut page = Page::live();
+    let watch = page.show(&record(1), number(5, "10:10:"));
+    let id = page.add(1, 3);
+    let passed = vec![Passed { mutation_id: id, xid: Xid(10) }];
+    page.act(|client| client.ticked(Tick { mutations: passed, ..tick("11:11:", &[(watch, &[10])], &[]) }));
+    page.act(|client| client.failed(id, ApiError::new(Kind::Unreachable, "cut")));
+    assert_eq!(page.fetches.len(), 1);
+    page.answer(Ok(number(8, "11:11:")));
+    assert_eq!(page.shown(&record(1)), Some(8), "not added twice");
+}
+
+#[test]
+fn anothers_change_beside_ones_own_is_fetched_at_once() {
+    let mut page = Page::live();
+    let watch = page.show(&record(1), number(5, "10:10:"));
+    let id = page.add(1, 3);
+    let passed = vec![Passed { mutation_id: id, xid: Xid(10) }];
+    page.act(|client| client.ticked(Tick { mutations: passed, ..tick("12:12:", &[(watch, &[10, 11])], &[]) }));
+    assert_eq!(page.fetches.len(), 1);
+}
+
+#[test]
+fn a_pending_change_stays_over_a_list_until_its_value_holds_it() {
+    let mut page = Page::live();
+    let watch = page.show(&list("all"), read_of(Arc::new(vec![5_i64]), "10:10:"));
+    let shown = |page: &Page| page.client.view(&list("all")).data.and_then(|d| d.downcast_ref::<Vec<i64>>().cloned());
+    let id = page.add(1, 3);
+    page.answered(id, 10, "11:11:");
+    assert_eq!(shown(&page), Some(vec![8]), "answered, not yet in the list's value");
+    page.act(|client| client.ticked(tick("11:11:", &[(watch, &[10])], &[])));
+    assert_eq!(shown(&page), Some(vec![8]), "told, being fetched");
+    page.answer(Ok(read_of(Arc::new(vec![8_i64]), "11:11:")));
+    assert_eq!(shown(&page), Some(vec![8]), "taken away in the very update that brings it");
+    assert!(page.client.pending.is_empty());
+}
+
+#[test]
+fn a_pending_change_leaves_a_list_that_it_did_not_touch_when_the_cursor_has_passed() {
+    let mut page = Page::live();
+    page.show(&list("others"), read_of(Arc::new(vec![5_i64]), "10:10:"));
+    let shown =
+        |page: &Page| page.client.view(&list("others")).data.and_then(|d| d.downcast_ref::<Vec<i64>>().cloned());
+    let id = page.add(1, 3);
+    page.answered(id, 10, "11:11:");
+    assert_eq!(shown(&page), Some(vec![8]));
+    page.act(|client| client.ticked(tick("11:11:", &[], &[])));
+    assert_eq!(shown(&page), Some(vec![5]), "no ghost");
+    assert!(page.fetches.is_empty());
+}
+
+#[test]
+fn a_value_that_overtakes_the_mutations_own_answer_is_not_overlaid_twice() {
+    let mut page = Page::live();
+    let watch = page.show(&record(1), number(5, "10:10:"));
+    let id = page.add(1, 3);
+    page.act(|client| client.ticked(tick("11:11:", &[(watch, &[10])], &[])));
+    assert_eq!(page.fetches[0].2, [id], "the read names what is pending");
+    let read = Read { contains: vec![id], ..number(8, "11:11:") };
+    page.answer(Ok(read));
+    assert_eq!(page.shown(&record(1)), Some(8));
+    page.answered(id, 10, "11:11:");
+    assert_eq!(page.shown(&record(1)), Some(8));
+}
+
+#[test]
+fn a_refusal_takes_away_that_one_change_and_keeps_the_rest() {
+    let mut page = Page::live();
+    page.show(&record(1), number(100, "10:10:"));
+    let first = page.add(1, 1);
+    let second = page.add(1, 10);
+    assert_eq!(page.shown(&record(1)), Some(111));
+    assert_eq!(page.sent, [first], "one after the other on one record");
+    page.act(|client| client.failed(first, ApiError::forbidden("add")));
+    assert_eq!(page.shown(&record(1)), Some(110));
+    assert_eq!(page.sent, [first, second]);
+    assert!(matches!(&page.other[..], [Effect::Refused { .. }]));
+}
+
+#[test]
+fn a_lost_answer_is_asked_for_again_with_the_same_id() {
+    let mut page = Page::live();
+    page.show(&record(1), number(5, "10:10:"));
+    let id = page.add(1, 3);
+    page.act(|client| client.failed(id, ApiError::new(Kind::Unreachable, "cut")));
+    assert_eq!(page.shown(&record(1)), Some(8), "what was typed stays");
+    assert_eq!(page.other, [Effect::RetryMutation { mutation: id, failed: 1 }]);
+    page.act(|client| client.retry_mutation(id));
+    assert_eq!(page.sent, [id, id]);
+}
+
+#[test]
+fn an_answer_never_replaces_a_newer_value() {
+    let mut page = Page::live();
+    let watch = page.show(&record(1), number(5, "10:10:"));
+    page.act(|client| client.ticked(tick("12:12:", &[(watch, &[11])], &[])));
+    // Meanwhile a mutation's answer brings a newer value than the fetch will.
+    let id = page.add(1, 1);
+    page.act(|client| client.answered(id, Some(Xid(13)), stamp("14:14:"), Some((record(1), Arc::new(7_i64)))));
+    page.answer(Ok(number(6, "12:12:")));
+    assert_eq!(page.shown(&record(1)), Some(7));
+}
+
+#[test]
+fn a_fetch_that_was_under_way_when_a_change_was_told_is_judged_by_what_it_brings() {
+    for (brought, refetched) in [("11:11:", true), ("12:12:", false)] {
+        let mut page = Page::live();
+        let watch = page.show(&record(1), number(5, "10:10:"));
+        page.act(|client| client.ticked(tick("11:11:", &[(watch, &[10])], &[])));
+        page.act(|client| client.ticked(tick("12:12:", &[(watch, &[11])], &[])));
+        assert_eq!(page.fetches.len(), 1, "one in flight");
+        page.answer(Ok(number(6, brought)));
+        assert_eq!(!page.fetches.is_empty(), refetched, "a value as of {brought}");
+    }
+}
+
+#[test]
+fn too_many_changes_to_name_ask_for_a_value_that_covers_the_cursor() {
+    let mut page = Page::live();
+    let watch = page.show(&record(1), number(5, "10:10:"));
+    page.act(|client| client.ticked(tick("90:90:", &[(watch, &[])], &[])));
+    page.answer(Ok(number(6, "50:50:")));
+    assert_eq!(page.fetches.len(), 1, "50 does not cover 90");
+    page.answer(Ok(number(7, "90:90:")));
+    assert!(page.fetches.is_empty());
+}
+
+#[test]
+fn after_a_cut_the_keys_are_named_with_the_stamp_that_the_cursor_gave_them_and_only_stale_ones_are_fetched() {
+    let mut page = Page::live();
+    page.show(&record(1), number(5, "10:10:"));
+    page.show(&record(2), number(6, "10:10:"));
+    page.act(|client| client.ticked(tick("30:30:", &[], &[])));
+    page.act(Client::disconnected);
+    page.act(Client::connected);
+    let Some(ClientFrame::Watch { keys }) = page.frames.last() else { panic!("a watch frame") };
+    assert_eq!(keys.len(), 2);
+    assert!(keys.iter().all(|key| key.snapshot == snapshot("30:30:")), "vouched for up to the cursor");
+    let number_of = |page: &Page, id| page.client.entries[&record(id)].watch.expect("a watch");
+    let (first, second) = (number_of(&page, 1), number_of(&page, 2));
+    page.act(|client| client.ticked(tick("40:40:", &[(second, &[35])], &[first, second])));
+    let fetched: Vec<_> = page.fetches.iter().map(|(key, ..)| key.clone()).collect();
+    assert_eq!(fetched, [record(2)]);
+}
+
+#[test]
+fn the_last_good_value_stays_when_a_fetch_fails() {
+    let mut page = Page::live();
+    let watch = page.show(&record(1), number(5, "10:10:"));
+    page.act(|client| client.ticked(tick("12:12:", &[(watch, &[11])], &[])));
+    page.answer(Err(ApiError::new(Kind::Unreachable, "away")));
+    let view = page.client.view(&record(1));
+    assert_eq!(page.shown(&record(1)), Some(5));
+    assert_eq!(view.error.map(|error| error.kind), Some(Kind::Unreachable));
+    assert_eq!(page.other, [Effect::RetryFetch { key: record(1), failed: 1 }]);
+    page.act(|client| client.retry_fetch(&record(1)));
+    page.answer(Ok(number(6, "12:12:")));
+    assert_eq!(page.shown(&record(1)), Some(6));
+    assert!(page.client.view(&record(1)).error.is_none());
+}
+
+#[test]
+fn what_is_deleted_is_gone_and_what_comes_back_is_there() {
+    let mut page = Page::live();
+    let watch = page.show(&record(1), number(5, "10:10:"));
+    page.act(|client| client.ticked(tick("12:12:", &[(watch, &[11])], &[])));
+    page.answer(Err(not_found("12:12:")));
+    assert_eq!(page.shown(&record(1)), None);
+    assert_eq!(page.client.view(&record(1)).error.map(|error| error.kind), Some(Kind::NotFound));
+    page.act(|client| client.ticked(tick("14:14:", &[(watch, &[13])], &[])));
+    page.answer(Ok(number(6, "14:14:")));
+    assert_eq!(page.shown(&record(1)), Some(6));
+}
+
+#[test]
+fn a_new_life_of_the_database_makes_everything_stale_and_takes_no_pending_change_for_undone() {
+    let mut page = Page::live();
+    page.show(&record(1), number(5, "10:10:"));
+    let id = page.add(1, 3);
+    page.answered(id, 10, "11:11:");
+    page.act(Client::disconnected);
+    page.act(Client::connected);
+    let watch = page.client.entries[&record(1)].watch.expect("a watch");
+    let new = Epoch(Uuid::from_u128(8));
+    let after = Tick { epoch: new, ..tick("9:9:", &[(watch, &[])], &[watch]) };
+    page.act(|client| client.ticked(after));
+    assert_eq!(page.fetches.len(), 1);
+    assert_eq!(page.shown(&record(1)), Some(8), "until the new value is there");
+    page.answer(Ok(Read { epoch: new, ..number(8, "9:9:") }));
+    assert_eq!(page.shown(&record(1)), Some(8), "the new value holds the committed change");
+    assert!(page.fetches.is_empty());
+}
+
+#[test]
+fn a_removed_member_keeps_nothing_of_the_organization() {
+    let mut page = Page::live();
+    page.show(&record(1), number(5, "10:10:"));
+    page.add(1, 3);
+    let removed = Rights { organization: organization(), standing: Standing::Removed };
+    page.act(|client| client.rights_changed(vec![removed]));
+    assert_eq!(page.shown(&record(1)), None);
+    assert!(page.client.pending.is_empty());
+    assert_eq!(page.other, [Effect::Left(organization())]);
+    assert!(page.fetches.is_empty());
+}
+
+#[test]
+fn other_rights_make_all_stale_and_watched_anew() {
+    let mut page = Page::live();
+    let before = page.show(&record(1), number(5, "10:10:"));
+    let changed = Rights { organization: organization(), standing: Standing::Changed };
+    page.act(|client| client.rights_changed(vec![changed]));
+    assert_eq!(page.fetches.len(), 1);
+    let after = page.client.entries[&record(1)].watch.expect("a watch");
+    assert_ne!(before, after);
+}
+
+#[test]
+fn a_refused_watch_is_not_asked_again_and_the_value_is_not_vouched_for() {
+    let mut page = Page::live();
+    page.act(|client| client.hydrate(&record(1), number(5, "10:10:")));
+    page.act(|client| client.observe(&record(1)));
+    let refused = Refused { number: 1, error: ApiError::forbidden("see this") };
+    page.act(|client| client.ticked(Tick { refused: vec![refused], ..tick("12:12:", &[], &[]) }));
+    assert_eq!(page.frames.len(), 1);
+    assert_eq!(page.client.stamp_of(&record(1)), Some(stamp("10:10:")));
+}
+
+#[test]
+fn without_a_live_connection_the_mutation_itself_says_what_to_read_again() {
+    let mut page = Page::default();
+    page.act(|client| client.hydrate(&list("all"), read_of(Arc::new(vec![5_i64]), "10:10:")));
+    page.act(|client| client.observe(&list("all")));
+    let id = page.add(1, 3);
+    page.answered(id, 10, "11:11:");
+    assert_eq!(page.fetches.len(), 1);
+}
+
+#[test]
+fn values_that_nobody_shows_are_forgotten_after_a_while() {
+    let mut page = Page::live();
+    page.show(&record(1), number(5, "10:10:"));
+    page.act(|client| client.unobserve(&record(1), 1_000));
+    page.act(|client| client.collect(1_500, 1_000));
+    assert!(page.client.holds(&record(1)));
+    page.act(|client| client.collect(2_000, 1_000));
+    assert!(!page.client.holds(&record(1)));
+}

@@ -1,0 +1,194 @@
+//! The feed: from one snapshot to the next, with the change events between them.
+//!
+//! The cursor is a snapshot, not a number: one statement takes the next snapshot and the events that it sees and the
+//! last one did not. So no event is missed because its transaction was slow, none comes twice, and nobody waits behind
+//! a long one. There is no lock and no `NOTIFY` (which takes a global lock through every commit).
+
+use crate::key::{Change, Facet, Facets, ID, OrganizationId, PersonId};
+use crate::overlay::MutationId;
+use crate::snapshot::{Epoch, Snapshot, Xid};
+use sqlx::{PgPool, Row};
+use std::collections::HashSet;
+use uuid::Uuid;
+
+/// One row of `realtime_table_events`.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub xid: Xid,
+    pub organization: Option<OrganizationId>,
+    pub person: Option<PersonId>,
+    pub record: Uuid,
+    pub kind: EventKind,
+    /// Narrows the organization to these people.
+    pub audience: Option<Vec<PersonId>>,
+    pub actor: Option<PersonId>,
+    /// The mutation that it was part of.
+    pub mutation: Option<MutationId>,
+    pub change: Change,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    Insert,
+    Update,
+    Delete,
+}
+
+/// "Something in this table changed": what more events than a step holds collapse to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TableChanged {
+    pub organization: Option<OrganizationId>,
+    pub person: Option<PersonId>,
+    pub table: String,
+}
+
+/// What happened up to `cursor`.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub cursor: Snapshot,
+    pub epoch: Epoch,
+    pub events: Vec<Event>,
+    pub tables: Vec<TableChanged>,
+    /// The cursor does not continue the one before it: the database crashed, or this is the first batch.
+    pub is_restart: bool,
+}
+
+/// Where the feed stands. One a process.
+pub struct Feed {
+    pool: PgPool,
+    cursor: Option<(Snapshot, Epoch)>,
+}
+
+/// More events than this in one step collapse to "the table changed".
+pub const MOST_EVENTS: i64 = 5_000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    #[error("the feed could not ask the database: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error("the feed cannot read what the database answered: {0}")]
+    Unreadable(String),
+}
+
+impl Feed {
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool, cursor: None }
+    }
+
+    /// Takes the next snapshot, and all that happened since the last one. Costs one statement over the index on `xid`,
+    /// whatever the size of the event table.
+    pub async fn step(&mut self) -> Result<Batch, FeedError> {
+        let Some((previous, epoch)) = self.cursor.clone() else { return self.restart().await };
+        let rows = sqlx::query(EVENTS)
+            .bind(previous.xmax().0.to_string())
+            .bind(previous.running().iter().map(|xid| xid.0.to_string()).collect::<Vec<_>>())
+            .bind(MOST_EVENTS + 1)
+            .fetch_all(&self.pool)
+            .await?;
+        let Some(first) = rows.first() else {
+            return Err(FeedError::Unreadable("no row, where there is always one".to_owned()));
+        };
+        if first.try_get::<Option<Uuid>, _>("epoch")? != Some(epoch.0) {
+            return self.restart().await;
+        }
+        let cursor = snapshot(first.try_get("snapshot")?)?;
+        let mut batch = Batch { cursor, epoch, events: Vec::new(), tables: Vec::new(), is_restart: false };
+        if rows.len() as i64 > MOST_EVENTS {
+            batch.tables = self.tables_changed(&previous, &batch.cursor).await?;
+        } else {
+            // Without events the left join leaves one row of nulls.
+            let told = rows.iter().filter(|row| !matches!(row.try_get::<Option<String>, _>("xid"), Ok(None)));
+            batch.events = told.map(event).collect::<Result<_, _>>()?;
+        }
+        self.cursor = Some((batch.cursor.clone(), epoch));
+        Ok(batch)
+    }
+
+    async fn restart(&mut self) -> Result<Batch, FeedError> {
+        // The epoch first: a snapshot taken after it was written belongs to it.
+        let epoch: Uuid = sqlx::query_scalar("select millstream.ensure_epoch()").fetch_one(&self.pool).await?;
+        let cursor: String = sqlx::query_scalar("select pg_current_snapshot()::text").fetch_one(&self.pool).await?;
+        let cursor = snapshot(&cursor)?;
+        self.cursor = Some((cursor.clone(), Epoch(epoch)));
+        Ok(Batch { cursor, epoch: Epoch(epoch), events: Vec::new(), tables: Vec::new(), is_restart: true })
+    }
+
+    async fn tables_changed(&self, from: &Snapshot, to: &Snapshot) -> Result<Vec<TableChanged>, FeedError> {
+        let rows = sqlx::query(TABLES)
+            .bind(from.xmax().0.to_string())
+            .bind(from.running().iter().map(|xid| xid.0.to_string()).collect::<Vec<_>>())
+            .bind(to.to_string())
+            .fetch_all(&self.pool)
+            .await?;
+        let mut tables = HashSet::new();
+        for row in rows {
+            tables.insert(TableChanged {
+                organization: row.try_get::<Option<Uuid>, _>("organization_id")?.map(OrganizationId),
+                person: row.try_get::<Option<Uuid>, _>("person_id")?.map(PersonId),
+                table: row.try_get("table_name")?,
+            });
+        }
+        Ok(tables.into_iter().collect())
+    }
+}
+
+// What the statement can see is what its own snapshot sees, so only the lower bound has to be said: transactions that
+// had not begun at the last cursor, and those that were running then.
+const EVENTS: &str = "
+with now as materialized (select pg_current_snapshot()::text as snapshot, (select e.epoch from millstream.epoch e) as epoch)
+select now.snapshot, now.epoch, told.*
+from now left join lateral (
+  select e.xid::text as xid, e.organization_id, e.person_id, e.table_name, e.record_id, e.event_type, e.audience,
+    e.old_facets, e.new_facets, e.actor_id, e.mutation_id
+  from public.realtime_table_events e
+  where e.xid >= $1::xid8 or e.xid = any ($2::text[]::xid8[])
+  order by e.id
+  limit $3
+) told on true";
+
+const TABLES: &str = "
+select distinct e.organization_id, e.person_id, e.table_name
+from public.realtime_table_events e
+where (e.xid >= $1::xid8 or e.xid = any ($2::text[]::xid8[])) and pg_visible_in_snapshot(e.xid, $3::pg_snapshot)";
+
+fn snapshot(text: &str) -> Result<Snapshot, FeedError> {
+    text.parse().map_err(|error: crate::snapshot::NoSnapshot| FeedError::Unreadable(error.to_string()))
+}
+
+/// Reads one event from a row with the columns of [`EVENTS`].
+pub(crate) fn event(row: &sqlx::postgres::PgRow) -> Result<Event, FeedError> {
+    let xid: String = row.try_get("xid")?;
+    let record: Uuid = row.try_get("record_id")?;
+    let kind = match row.try_get::<&str, _>("event_type")? {
+        "INSERT" => EventKind::Insert,
+        "UPDATE" => EventKind::Update,
+        "DELETE" => EventKind::Delete,
+        other => return Err(FeedError::Unreadable(format!("event type {other}"))),
+    };
+    let old = row.try_get::<Option<serde_json::Value>, _>("old_facets")?;
+    let new = row.try_get::<Option<serde_json::Value>, _>("new_facets")?;
+    let audience: Option<Vec<Uuid>> = row.try_get("audience")?;
+    Ok(Event {
+        xid: Xid(xid.parse().map_err(|_| FeedError::Unreadable(format!("xid {xid}")))?),
+        organization: row.try_get::<Option<Uuid>, _>("organization_id")?.map(OrganizationId),
+        person: row.try_get::<Option<Uuid>, _>("person_id")?.map(PersonId),
+        record,
+        kind,
+        audience: audience.map(|people| people.into_iter().map(PersonId).collect()),
+        actor: row.try_get::<Option<Uuid>, _>("actor_id")?.map(PersonId),
+        mutation: row.try_get::<Option<Uuid>, _>("mutation_id")?.map(MutationId),
+        change: Change {
+            table: row.try_get("table_name")?,
+            old: (kind != EventKind::Insert).then(|| facets(record, old)),
+            new: (kind != EventKind::Delete).then(|| facets(record, new)),
+        },
+    })
+}
+
+fn facets(record: Uuid, told: Option<serde_json::Value>) -> Facets {
+    let mut facets = vec![(ID.to_owned(), record.into())];
+    if let Some(serde_json::Value::Object(told)) = told {
+        facets.extend(told.into_iter().filter_map(|(name, value)| Some((name, Facet::from_json(&value)?))));
+    }
+    Facets(facets)
+}

@@ -1,0 +1,148 @@
+//! What can be watched: the live tables as declared in Rust, and which tables decide rights.
+
+use crate::error::{ApiError, Kind};
+use crate::key::{Condition, Dependency, Facet, QueryKey, Shape, WireKey};
+use crate::live::{ListQuery, RecordQuery};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use uuid::Uuid;
+
+/// All that the hub has to know of the product. Built once at start.
+#[derive(Default)]
+pub struct Registry {
+    tables: HashMap<&'static str, Table>,
+    rights_tables: Vec<&'static str>,
+    session_table: &'static str,
+}
+
+struct Table {
+    module: &'static str,
+    list: Option<ListReads>,
+    record: Option<RecordReads>,
+}
+
+/// From parameters to their canonical text and what the list reads.
+type ListReads = fn(serde_json::Value) -> Result<(String, Vec<Dependency>), serde_json::Error>;
+type RecordReads = fn(Uuid) -> Vec<Dependency>;
+
+/// What a person may watch in an organization: the answer of `millstream.watch_rights(person, organization)`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct WatchRights {
+    /// The modules that may be seen.
+    pub modules: BTreeSet<String>,
+    /// Of these tables only rows with this facet among these values, as for a buyer that is bound to a customer.
+    #[serde(default)]
+    pub only: BTreeMap<String, Only>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Only {
+    pub facet: String,
+    pub values: Vec<Uuid>,
+}
+
+/// A key that may be watched, and what it reads.
+pub(super) struct Resolved {
+    pub(super) key: QueryKey,
+    pub(super) dependencies: Vec<Dependency>,
+    /// The person sees only part of the table: whether it sees this record is for row-level security to say.
+    pub(super) is_narrowed: bool,
+}
+
+impl Registry {
+    /// The table whose deleted rows end sessions.
+    pub fn sessions(mut self, table: &'static str) -> Self {
+        self.session_table = table;
+        self
+    }
+
+    /// A table whose changes change rights: of the event's person, or of everybody where it names none.
+    pub fn rights(mut self, table: &'static str) -> Self {
+        self.rights_tables.push(table);
+        self
+    }
+
+    /// The list of a live table, seen by whom may see `module`.
+    pub fn list<L: ListQuery>(mut self, module: &'static str) -> Self {
+        self.table(L::TABLE, module).list = Some(|value| {
+            let parameters: L::Parameters = serde_json::from_value(value)?;
+            Ok((serde_json::to_string(&parameters)?, L::list_depends(&parameters)))
+        });
+        self
+    }
+
+    /// The records of a live table, seen by whom may see `module`.
+    pub fn record<L: RecordQuery>(mut self, module: &'static str) -> Self {
+        self.table(L::TABLE, module).record = Some(|id| L::record_depends(L::Id::from(id)));
+        self
+    }
+
+    fn table(&mut self, name: &'static str, module: &'static str) -> &mut Table {
+        self.tables.entry(name).or_insert(Table { module, list: None, record: None })
+    }
+
+    /// The names of the live tables, sorted.
+    pub fn tables(&self) -> Vec<&'static str> {
+        let mut names: Vec<_> = self.tables.keys().copied().collect();
+        names.sort_unstable();
+        names
+    }
+
+    pub(super) fn decides_rights(&self, table: &str) -> bool {
+        self.rights_tables.contains(&table)
+    }
+
+    pub(super) fn is_session_table(&self, table: &str) -> bool {
+        self.session_table == table
+    }
+
+    /// What the key reads, as far as these rights allow.
+    pub(super) fn resolve(&self, key: &WireKey, rights: Option<&WatchRights>) -> Result<Resolved, ApiError> {
+        let rights = rights.ok_or_else(|| ApiError::not_found("organization"))?;
+        let Some((name, table)) = self.tables.get_key_value(key.table.as_str()) else {
+            return Err(ApiError::field("table", format!("there is no live table {:?}", shortened(&key.table))));
+        };
+        if !rights.modules.contains(table.module) {
+            return Err(ApiError::forbidden("see this"));
+        }
+        let (shape, mut dependencies) = match (&key.list, &key.record, &table.list, &table.record) {
+            (Some(parameters), None, Some(reads), _) => {
+                let (text, dependencies) = reads(parameters.clone()).map_err(|why| ApiError {
+                    kind: Kind::Malformed,
+                    ..ApiError::field("list", format!("these are no parameters of {name}: {why}"))
+                })?;
+                (Shape::List(text), dependencies)
+            }
+            (None, Some(id), _, Some(reads)) => (Shape::Record(*id), reads(*id)),
+            (Some(_), None, None, _) => return Err(ApiError::field("list", format!("{name} has no list"))),
+            (None, Some(_), _, None) => return Err(ApiError::field("record", format!("{name} has no records"))),
+            _ => return Err(ApiError::field("key", "names a list or a record, not both and not neither")),
+        };
+        let mut is_narrowed = false;
+        for dependency in &mut dependencies {
+            if let Some(only) = rights.only.get(dependency.table) {
+                is_narrowed = true;
+                let facet: &'static str = self.interned(&only.facet);
+                let values = only.values.iter().map(|value| Facet::from(*value)).collect();
+                dependency.conditions.push(Condition { facet, values });
+            }
+        }
+        Ok(Resolved { key: QueryKey { organization: key.organization, table: name, shape }, dependencies, is_narrowed })
+    }
+
+    /// The facets that narrow are a handful and the same for all; each is kept once.
+    fn interned(&self, facet: &str) -> &'static str {
+        static KEPT: std::sync::Mutex<BTreeSet<&'static str>> = std::sync::Mutex::new(BTreeSet::new());
+        let mut kept = KEPT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(known) = kept.get(facet) {
+            return known;
+        }
+        let forever: &'static str = Box::leak(facet.to_owned().into_boxed_str());
+        kept.insert(forever);
+        forever
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(60).collect()
+}

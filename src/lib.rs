@@ -1,0 +1,37 @@
+//! **Millstream**: a live query cache for Leptos over PostgreSQL.
+//!
+//! A component reads a `list` or a `record(id)`; the value stays right while anybody, anywhere, changes the database;
+//! writes show at once and are reconciled. The one idea: every value carries the PostgreSQL snapshot that it was read
+//! in, and every change the transaction id that made it, so that "is this value stale?" is a comparison
+//! ([`snapshot::Snapshot::sees`]), not a guess. `ARCHITECTURE.md` tells the whole.
+//!
+//! What decides is pure and stands in [`snapshot`], [`key`], [`client`], [`overlay`] and [`connection`]: values in,
+//! values out, no clock, no I/O. What acts is thin: `hooks` and `browser` in the page, `sql`, `feed` and `hub` on the
+//! server, each behind a feature of its name.
+
+pub mod client;
+pub mod connection;
+pub mod error;
+pub mod key;
+pub mod live;
+pub mod overlay;
+pub mod snapshot;
+pub mod wire;
+
+#[cfg(feature = "browser")]
+pub mod browser;
+#[cfg(feature = "feed")]
+pub mod feed;
+#[cfg(feature = "hooks")]
+pub mod hooks;
+#[cfg(feature = "hub")]
+pub mod hub;
+#[cfg(feature = "sql")]
+pub mod sql;
+
+pub use error::{ApiError, Kind};
+pub use key::{OrganizationId, PersonId, QueryKey};
+pub use live::Live;
+pub use overlay::{Mutation, MutationId, Shown};
+pub use snapshot::{Epoch, Snapshot, Stamp, Xid};
+pub use wire::{Read, Written};

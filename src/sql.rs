@@ -1,0 +1,290 @@
+//! Stamped reads and writes. A read is one `REPEATABLE READ READ ONLY` transaction whose snapshot is the answer's stamp;
+//! a write never stamps (it would see itself): its answer is read after the commit.
+//!
+//! Nothing here knows a table of the product, and no statement is built from strings.
+
+use crate::error::{ApiError, Kind};
+use crate::key::PersonId;
+use crate::overlay::MutationId;
+use crate::snapshot::{Epoch, Snapshot, Stamp, Xid};
+use crate::wire::{Read, Written};
+use futures::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use std::sync::Arc;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+/// The two ways in: requests as `millstream_app`, the feed as `millstream_feed`.
+#[derive(Clone)]
+pub struct Database {
+    pub app: PgPool,
+    pub feed: PgPool,
+    /// Told after each commit of this process, so that the feed need not wait for its next poll.
+    pub committed: Arc<Notify>,
+}
+
+/// Who reads or writes: policies and events name this person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    Person(PersonId),
+    /// Before anyone is signed in.
+    Nobody,
+}
+
+impl Actor {
+    fn setting(self) -> String {
+        match self {
+            Actor::Person(person) => person.to_string(),
+            Actor::Nobody => String::new(),
+        }
+    }
+}
+
+/// Whether a write that went through did anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Changed,
+    /// It asked for what already was.
+    Unchanged,
+}
+
+/// One step inside a transaction.
+pub type Step<'c, T> = BoxFuture<'c, Result<T, ApiError>>;
+
+/// Tells the compiler what a closure that is kept in a variable is: inference does not find its lifetimes alone.
+pub fn step<T, F: for<'c> FnOnce(&'c mut PgConnection) -> Step<'c, T>>(body: F) -> F {
+    body
+}
+
+impl Database {
+    /// Runs `body` in one snapshot and stamps its data with it. Costs two round trips more than `body`, three where
+    /// `pending` names mutations.
+    ///
+    /// # Errors
+    /// Those of `body`; an absence (404) carries the stamp too, for it is as true or stale as a value.
+    pub async fn read<T>(
+        &self,
+        actor: Actor,
+        pending: &[MutationId],
+        body: impl for<'c> FnOnce(&'c mut PgConnection) -> Step<'c, T>,
+    ) -> Result<Read<T>, ApiError> {
+        let (mut transaction, stamp) = self.begin_read(actor).await?;
+        let contains = if pending.is_empty() {
+            Vec::new()
+        } else {
+            let ids: Vec<Uuid> = pending.iter().map(|id| id.0).collect();
+            sqlx::query_scalar("select mutation_id from millstream.mutations where mutation_id = any($1)")
+                .bind(ids)
+                .fetch_all(&mut *transaction)
+                .await?
+        };
+        let outcome = body(&mut transaction).await;
+        transaction.commit().await?;
+        match outcome {
+            Ok(data) => Ok(Read {
+                data,
+                snapshot: stamp.snapshot,
+                epoch: stamp.epoch,
+                contains: contains.into_iter().map(MutationId).collect(),
+            }),
+            Err(error) if error.kind == Kind::NotFound => Err(ApiError { stamp: Some(stamp), ..error }),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn begin_read(&self, actor: Actor) -> Result<(Transaction<'static, Postgres>, Stamp), ApiError> {
+        loop {
+            let mut transaction = self.app.begin_with("begin isolation level repeatable read read only").await?;
+            let (_, snapshot, epoch): (String, String, Option<Uuid>) = sqlx::query_as(
+                "select set_config('millstream.person', $1, true), pg_current_snapshot()::text,
+                   (select epoch from millstream.epoch)",
+            )
+            .bind(actor.setting())
+            .fetch_one(&mut *transaction)
+            .await?;
+            if let Some(epoch) = epoch {
+                return Ok((transaction, Stamp { snapshot: parsed(&snapshot)?, epoch: Epoch(epoch) }));
+            }
+            // PostgreSQL crashed since the last read: another epoch begins before anything is stamped again.
+            transaction.rollback().await?;
+            sqlx::query("select millstream.ensure_epoch()").execute(&self.app).await?;
+        }
+    }
+
+    /// Carries a mutation out once, however often it is sent: `change` runs in the transaction that first brings its
+    /// id; every sending is answered with the same data, read by `read` after the commit.
+    ///
+    /// `payload` is the operation's name and arguments: an id that comes back with another payload is refused.
+    pub async fn write<T: Serialize + DeserializeOwned>(
+        &self,
+        person: PersonId,
+        mutation: MutationId,
+        payload: &impl Serialize,
+        change: impl for<'c> FnOnce(&'c mut PgConnection) -> Step<'c, Outcome>,
+        read: impl for<'c> FnOnce(&'c mut PgConnection) -> Step<'c, T>,
+    ) -> Result<Written<T>, ApiError> {
+        let payload = serde_json::to_vec(payload).map_err(|_| ApiError::internal())?;
+        let payload_hash = Sha256::digest(payload).to_vec();
+        let mut transaction = self.app.begin().await?;
+        sqlx::query("select set_config('millstream.person', $1, true), set_config('millstream.mutation', $2, true)")
+            .bind(person.to_string())
+            .bind(mutation.to_string())
+            .execute(&mut *transaction)
+            .await?;
+        // A second sending waits here for the first to commit or to fail.
+        let inserted = sqlx::query(
+            "insert into millstream.mutations (person_id, mutation_id, payload_hash) values ($1, $2, $3)
+             on conflict do nothing",
+        )
+        .bind(person.0)
+        .bind(mutation.0)
+        .bind(&payload_hash)
+        .execute(&mut *transaction)
+        .await?;
+        if inserted.rows_affected() == 1 {
+            let outcome = change(&mut transaction).await?;
+            if outcome == Outcome::Unchanged {
+                sqlx::query("update millstream.mutations set xid = null where person_id = $1 and mutation_id = $2")
+                    .bind(person.0)
+                    .bind(mutation.0)
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            transaction.commit().await?;
+            self.committed.notify_one();
+        } else {
+            transaction.rollback().await?;
+        }
+        self.answer(person, mutation, &payload_hash, read).await
+    }
+
+    /// Reads the committed state and stores the answer, unless another sending of the mutation stored its own first.
+    async fn answer<T: Serialize + DeserializeOwned>(
+        &self,
+        person: PersonId,
+        mutation: MutationId,
+        payload_hash: &[u8],
+        read: impl for<'c> FnOnce(&'c mut PgConnection) -> Step<'c, T>,
+    ) -> Result<Written<T>, ApiError> {
+        let (mut transaction, stamp) = self.begin_read(Actor::Person(person)).await?;
+        let (stored_hash, xid, stored): (Vec<u8>, Option<String>, Option<serde_json::Value>) = sqlx::query_as(
+            "select payload_hash, xid::text, answer from millstream.mutations where person_id = $1 and mutation_id = $2",
+        )
+        .bind(person.0)
+        .bind(mutation.0)
+        .fetch_one(&mut *transaction)
+        .await?;
+        if stored_hash != payload_hash {
+            return Err(ApiError {
+                kind: Kind::Conflict,
+                ..ApiError::field("mutation_id", "was already used for something else")
+            });
+        }
+        if let Some(stored) = stored {
+            return serde_json::from_value(stored).map_err(|_| ApiError::internal());
+        }
+        let data = read(&mut transaction).await?;
+        transaction.commit().await?;
+        let xid = xid.map(|text| text.parse().map(Xid)).transpose().map_err(|_| ApiError::internal())?;
+        let written = Written { data, xid, snapshot: stamp.snapshot, epoch: stamp.epoch };
+        let json = serde_json::to_value(&written).map_err(|_| ApiError::internal())?;
+
+        // Losing this update in a crash costs nothing: the next sending reads and stores again.
+        let mut transaction = self.app.begin().await?;
+        sqlx::query("select set_config('millstream.person', $1, true), set_config('synchronous_commit', 'off', true)")
+            .bind(person.to_string())
+            .execute(&mut *transaction)
+            .await?;
+        let kept = sqlx::query(
+            "update millstream.mutations set answer = $3 where person_id = $1 and mutation_id = $2 and answer is null",
+        )
+        .bind(person.0)
+        .bind(mutation.0)
+        .bind(&json)
+        .execute(&mut *transaction)
+        .await?;
+        if kept.rows_affected() == 1 {
+            transaction.commit().await?;
+            return Ok(written);
+        }
+        let stored: serde_json::Value =
+            sqlx::query_scalar("select answer from millstream.mutations where person_id = $1 and mutation_id = $2")
+                .bind(person.0)
+                .bind(mutation.0)
+                .fetch_one(&mut *transaction)
+                .await?;
+        transaction.rollback().await?;
+        serde_json::from_value(stored).map_err(|_| ApiError::internal())
+    }
+
+    /// Runs `body` as this person in one transaction, without a stamp: for what no cache holds.
+    pub async fn run<T>(
+        &self,
+        actor: Actor,
+        body: impl for<'c> FnOnce(&'c mut PgConnection) -> Step<'c, T>,
+    ) -> Result<T, ApiError> {
+        let mut transaction = self.app.begin().await?;
+        sqlx::query("select set_config('millstream.person', $1, true)")
+            .bind(actor.setting())
+            .execute(&mut *transaction)
+            .await?;
+        let done = body(&mut transaction).await?;
+        transaction.commit().await?;
+        self.committed.notify_one();
+        Ok(done)
+    }
+}
+
+fn parsed(snapshot: &str) -> Result<Snapshot, ApiError> {
+    snapshot.parse().map_err(|error| {
+        tracing::error!(%error, "PostgreSQL gave a snapshot that cannot be read");
+        ApiError::internal()
+    })
+}
+
+impl From<sqlx::Error> for ApiError {
+    fn from(error: sqlx::Error) -> Self {
+        use sqlx::Error as E;
+        match &error {
+            E::Database(refusal) => refused(refusal.as_ref()),
+            E::RowNotFound => ApiError::not_found("record"),
+            E::Io(_) | E::PoolTimedOut | E::PoolClosed | E::Tls(_) | E::WorkerCrashed => {
+                tracing::warn!(%error, "the database cannot be reached");
+                ApiError::new(Kind::Unreachable, "The database cannot be reached at the moment. Nothing was changed.")
+            }
+            _ => {
+                tracing::error!(%error, "a statement failed");
+                ApiError::internal()
+            }
+        }
+    }
+}
+
+/// What the database's own rules say, in words for the person. `MS…` are raised by the schema, with their sentence.
+fn refused(refusal: &dyn sqlx::error::DatabaseError) -> ApiError {
+    let message = refusal.message().to_owned();
+    let constraint = refusal.constraint().unwrap_or_default();
+    match refusal.code().as_deref() {
+        Some("MS403") => ApiError::new(Kind::Forbidden, message),
+        Some("MS404") => ApiError::new(Kind::NotFound, message),
+        Some("MS422") => ApiError::new(Kind::Invalid, message),
+        Some("42501") => ApiError::new(Kind::Forbidden, "You may not do this here."),
+        Some("23505") => ApiError::new(Kind::Conflict, format!("This exists already ({constraint}).")),
+        Some("23503") => {
+            ApiError::new(Kind::Invalid, format!("This names something that does not exist here ({constraint})."))
+        }
+        Some("23514") => ApiError::new(Kind::Invalid, format!("This is outside what is allowed ({constraint}).")),
+        // Shut down, starting up, crashed, too many connections, out of time, deadlocked: it may go through later.
+        Some("57P01" | "57P02" | "57P03" | "53300" | "57014" | "40P01" | "40001" | "55P03") => {
+            tracing::warn!(code = ?refusal.code(), message, "the database did not finish a statement");
+            ApiError::new(Kind::Unreachable, "The database did not answer in time. Nothing was changed.")
+        }
+        code => {
+            tracing::error!(?code, message, constraint, "a statement failed");
+            ApiError::internal()
+        }
+    }
+}

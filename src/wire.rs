@@ -1,0 +1,209 @@
+//! What passes between client and server: the envelopes of answers and the frames of the live connection.
+//! `docs/protocol.md` is the contract; the tests at the foot hold its examples.
+
+use crate::error::ApiError;
+use crate::key::{OrganizationId, PersonId, WireKey};
+use crate::overlay::MutationId;
+use crate::snapshot::{Epoch, Snapshot, Stamp, Xid};
+use serde::{Deserialize, Serialize};
+
+/// The WebSocket subprotocol; its name carries the version.
+pub const PROTOCOL: &str = "millstream.v1";
+
+/// The answer of a read: data, when it was read, and which of the pending mutations that the read named are in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Read<T> {
+    pub data: T,
+    pub snapshot: Snapshot,
+    pub epoch: Epoch,
+    #[serde(default)]
+    pub contains: Vec<MutationId>,
+}
+
+impl<T> Read<T> {
+    pub fn stamp(&self) -> Stamp {
+        Stamp { snapshot: self.snapshot.clone(), epoch: self.epoch }
+    }
+}
+
+/// The answer of a mutation: data read after its commit, so that it can be cached as it is. One that changed nothing
+/// has no `xid`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Written<T> {
+    pub data: T,
+    pub xid: Option<Xid>,
+    pub snapshot: Snapshot,
+    pub epoch: Epoch,
+}
+
+impl<T> Written<T> {
+    pub fn stamp(&self) -> Stamp {
+        Stamp { snapshot: self.snapshot.clone(), epoch: self.epoch }
+    }
+}
+
+/// The client's own name for a key that it watches, unique within a connection.
+pub type WatchNumber = u32;
+
+/// A frame from the client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ClientFrame {
+    Watch {
+        keys: Vec<Watch>,
+    },
+    Unwatch {
+        numbers: Vec<WatchNumber>,
+    },
+    /// Answered at once with the same number: the client measures the way there and back.
+    Ping {
+        at: u64,
+    },
+}
+
+/// A key to be watched, with the stamp of the value that the client holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Watch {
+    pub number: WatchNumber,
+    #[serde(flatten)]
+    pub key: WireKey,
+    pub snapshot: Snapshot,
+    pub epoch: Epoch,
+}
+
+/// A frame from the server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ServerFrame {
+    /// The first frame: who the server takes this connection to be.
+    Hello {
+        person: PersonId,
+    },
+    /// The cursor, and what changed up to it.
+    Tick(Tick),
+    /// The person's rights in these organizations changed; every watch in them has ended.
+    Rights {
+        organizations: Vec<Rights>,
+    },
+    Pong {
+        at: u64,
+    },
+    /// The client's frame was refused; the connection goes on.
+    Error(ApiError),
+}
+
+/// How far the feed has come, and which watched keys became stale on the way. A watched key that is not named **is
+/// current as of the cursor**.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tick {
+    pub cursor: Snapshot,
+    pub epoch: Epoch,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stale: Vec<Stale>,
+    /// From this frame on, cursors vouch for these too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watching: Vec<WatchNumber>,
+    /// These are not watched, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refused>,
+    /// Mutations of this connection's own person that the cursor has passed: their transaction is known before their
+    /// answer is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mutations: Vec<Passed>,
+}
+
+/// A mutation that has been carried out, by which transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passed {
+    pub mutation_id: MutationId,
+    pub xid: Xid,
+}
+
+/// A watched key that changed: a value is current again once its stamp sees all of `xids`, or, where none is named
+/// because they were too many, covers the frame's cursor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stale {
+    pub number: WatchNumber,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub xids: Vec<Xid>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refused {
+    pub number: WatchNumber,
+    #[serde(flatten)]
+    pub error: ApiError,
+}
+
+/// What became of the person's rights in an organization.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rights {
+    pub organization: OrganizationId,
+    pub standing: Standing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Still a member, with other rights or newly: what is held is stale, and may be watched again.
+    Changed,
+    /// No longer a member: what is held is to be wiped.
+    Removed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn stands_as<T: Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(frame: &T, json: &str) {
+        assert_eq!(serde_json::to_string(frame).expect("plain data"), json);
+        assert_eq!(&serde_json::from_str::<T>(json).expect(json), frame);
+    }
+
+    const ONE: &str = "00000000-0000-0000-0000-000000000001";
+
+    #[test]
+    fn frames_stand_on_the_wire_as_the_protocol_says() {
+        stands_as(
+            &ServerFrame::Tick(Tick {
+                cursor: "7:9:8".parse().expect("a snapshot"),
+                epoch: Epoch(uuid::Uuid::from_u128(1)),
+                stale: vec![Stale { number: 3, xids: vec![Xid(7)] }, Stale { number: 4, xids: vec![] }],
+                watching: vec![],
+                refused: vec![],
+                mutations: vec![],
+            }),
+            &format!(
+                r#"{{"type":"tick","cursor":"7:9:8","epoch":"{ONE}","stale":[{{"number":3,"xids":[7]}},{{"number":4}}]}}"#
+            ),
+        );
+        stands_as(
+            &ClientFrame::Watch {
+                keys: vec![Watch {
+                    number: 1,
+                    key: WireKey {
+                        organization: OrganizationId(uuid::Uuid::from_u128(1)),
+                        table: "orders".to_owned(),
+                        list: None,
+                        record: Some(uuid::Uuid::from_u128(1)),
+                    },
+                    snapshot: "7:9:8".parse().expect("a snapshot"),
+                    epoch: Epoch(uuid::Uuid::from_u128(1)),
+                }],
+            },
+            &format!(
+                r#"{{"type":"watch","keys":[{{"number":1,"organization":"{ONE}","table":"orders","record":"{ONE}","snapshot":"7:9:8","epoch":"{ONE}"}}]}}"#
+            ),
+        );
+        stands_as(&ServerFrame::Pong { at: 5 }, r#"{"type":"pong","at":5}"#);
+    }
+
+    #[test]
+    fn a_refusal_names_the_number_and_the_reason() {
+        let json = r#"{"type":"tick","cursor":"1:1:","epoch":"00000000-0000-0000-0000-000000000001","refused":[{"number":2,"error":{"kind":"forbidden","message":"no","fields":{}}}]}"#;
+        let frame: ServerFrame = serde_json::from_str(json).expect(json);
+        let ServerFrame::Tick(tick) = frame else { panic!("a tick") };
+        assert_eq!((tick.refused[0].number, tick.refused[0].error.kind), (2, crate::Kind::Forbidden));
+    }
+}
