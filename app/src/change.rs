@@ -1,0 +1,80 @@
+//! How an update says what it changes: for each field from what to what, so that two people who change different
+//! fields both win, and two who change the same one are told.
+
+use serde::{Deserialize, Serialize};
+
+/// A field's change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change<T> {
+    /// What the person saw.
+    pub from: T,
+    pub to: T,
+}
+
+impl<T: Clone> Change<T> {
+    pub fn new(from: &T, to: T) -> Self {
+        Self { from: from.clone(), to }
+    }
+
+    /// Lays the change over a value.
+    pub fn apply(change: &Option<Self>, value: &mut T) {
+        if let Some(change) = change {
+            value.clone_from(&change.to);
+        }
+    }
+}
+
+#[cfg(feature = "ssr")]
+pub use checking::Update;
+
+#[cfg(feature = "ssr")]
+mod checking {
+    use super::Change;
+    use millstream::{ApiError, Kind};
+    use std::collections::BTreeMap;
+
+    /// Compares the fields of an update with the row as it is, and gathers what is no longer as it was.
+    #[derive(Default)]
+    pub struct Update {
+        conflicts: BTreeMap<String, String>,
+        is_changed: bool,
+    }
+
+    impl Update {
+        /// What the field is to become; none where it stays.
+        pub fn field<T: PartialEq + Clone>(
+            &mut self,
+            name: &str,
+            change: &Option<Change<T>>,
+            current: &T,
+        ) -> Option<T> {
+            let change = change.as_ref()?;
+            if *current == change.to {
+                return None; // it is so already, whoever made it so
+            }
+            if *current != change.from {
+                self.conflicts.insert(name.to_owned(), "was changed by somebody else meanwhile".to_owned());
+                return None;
+            }
+            self.is_changed = true;
+            Some(change.to.clone())
+        }
+
+        /// Whether anything is to be written.
+        ///
+        /// # Errors
+        /// 409 with `current`, if a field is no longer what the person saw.
+        pub fn finish(self, current: &impl serde::Serialize) -> Result<bool, ApiError> {
+            if self.conflicts.is_empty() {
+                return Ok(self.is_changed);
+            }
+            let names: Vec<_> = self.conflicts.keys().map(String::as_str).collect();
+            Err(ApiError {
+                fields: self.conflicts.clone(),
+                current: serde_json::to_value(current).ok(),
+                ..ApiError::new(Kind::Conflict, format!("Somebody else changed the {} first.", names.join(" and the ")))
+            })
+        }
+    }
+}

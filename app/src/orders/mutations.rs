@@ -1,0 +1,288 @@
+//! What people do to orders, and how it looks before the server has it.
+
+use super::{
+    Line, LineChanges, LineId, Order, OrderChanges, OrderId, OrderPage, OrderParameters, OrderRow, Orders, PageOf,
+    Sort, api,
+};
+use crate::change::Change;
+use crate::customers::CustomerId;
+use crate::tenancy::session::Done;
+use crate::ui::time::now;
+use millstream::live::RecordQuery;
+use millstream::{ApiError, Mutation, MutationId, OrganizationId, PersonId, QueryKey, Shown, Written};
+use time::Date;
+use uuid::Uuid;
+
+impl OrderParameters {
+    fn matches(&self, row: &OrderRow) -> bool {
+        self.status.is_none_or(|status| status == row.status)
+            && self.customer_id.is_none_or(|customer| customer == row.customer_id)
+    }
+}
+
+#[derive(Clone)]
+pub struct CreateOrder {
+    pub organization: OrganizationId,
+    pub id: OrderId,
+    pub title: String,
+    pub customer_id: CustomerId,
+    /// The name that goes with it, for as long as the server has not said.
+    pub customer: String,
+    pub due_on: Option<Date>,
+    pub by: (PersonId, String),
+    pub at: i64,
+}
+
+impl CreateOrder {
+    fn row(&self) -> OrderRow {
+        OrderRow {
+            id: self.id,
+            number: None,
+            title: self.title.clone(),
+            status: super::Status::Draft,
+            customer_id: self.customer_id,
+            customer: self.customer.clone(),
+            assignee_id: None,
+            assignee: None,
+            due_on: self.due_on,
+            created_at: self.at,
+            updated_at: self.at,
+            updated_by: Some(self.by.0),
+            updated_by_name: Some(self.by.1.clone()),
+        }
+    }
+}
+
+impl Mutation for CreateOrder {
+    type Output = Order;
+
+    fn organization(&self) -> OrganizationId {
+        self.organization
+    }
+
+    fn records(&self) -> Vec<Uuid> {
+        vec![self.id.0]
+    }
+
+    fn label(&self) -> &'static str {
+        "The new order was not saved"
+    }
+
+    fn show(&self, on: &mut Shown<'_>) {
+        on.record::<Orders>(self.id, |order| {
+            order.get_or_insert_with(|| Order {
+                row: self.row(),
+                created_by_name: Some(self.by.1.clone()),
+                lines: Vec::new(),
+            });
+        });
+        on.lists::<Orders>(|parameters, page| {
+            let row = self.row();
+            let belongs = parameters.matches(&row) && parameters.page == PageOf::First && parameters.sort != Sort::Due;
+            if belongs && !page.rows.iter().any(|other| other.id == self.id) {
+                page.rows.insert(0, row);
+                page.total += 1;
+            }
+        });
+    }
+
+    fn answers(&self) -> Option<QueryKey> {
+        Some(Orders::record_key(self.organization, self.id))
+    }
+
+    async fn send(self, id: MutationId) -> Result<Written<Order>, ApiError> {
+        api::create(self.organization, id, self.id, self.title, self.customer_id, None, None, self.due_on).await
+    }
+}
+
+#[derive(Clone)]
+pub struct UpdateOrder {
+    pub organization: OrganizationId,
+    pub id: OrderId,
+    pub changes: OrderChanges,
+    /// The name of the new customer or assignee, where there is one.
+    pub name: Option<String>,
+    pub by: (PersonId, String),
+}
+
+impl UpdateOrder {
+    fn over(&self, row: &mut OrderRow) {
+        let OrderChanges { title, status, customer_id, assignee_id, due_on } = &self.changes;
+        Change::apply(title, &mut row.title);
+        Change::apply(status, &mut row.status);
+        Change::apply(due_on, &mut row.due_on);
+        if let Some(change) = customer_id {
+            row.customer_id = change.to;
+            row.customer = self.name.clone().unwrap_or_default();
+        }
+        if let Some(change) = assignee_id {
+            row.assignee_id = change.to;
+            row.assignee.clone_from(&self.name);
+        }
+        row.updated_by = Some(self.by.0);
+        row.updated_by_name = Some(self.by.1.clone());
+    }
+}
+
+impl Mutation for UpdateOrder {
+    type Output = Order;
+
+    fn organization(&self) -> OrganizationId {
+        self.organization
+    }
+
+    fn records(&self) -> Vec<Uuid> {
+        vec![self.id.0]
+    }
+
+    fn label(&self) -> &'static str {
+        "The change was not saved"
+    }
+
+    fn show(&self, on: &mut Shown<'_>) {
+        on.record::<Orders>(self.id, |order| {
+            if let Some(order) = order {
+                self.over(&mut order.row);
+            }
+        });
+        on.lists::<Orders>(|parameters, page| {
+            let Some(place) = page.rows.iter().position(|row| row.id == self.id) else { return };
+            self.over(&mut page.rows[place]);
+            if !parameters.matches(&page.rows[place]) {
+                remove(page, self.id);
+            }
+        });
+    }
+
+    fn answers(&self) -> Option<QueryKey> {
+        Some(Orders::record_key(self.organization, self.id))
+    }
+
+    async fn send(self, id: MutationId) -> Result<Written<Order>, ApiError> {
+        api::update(self.organization, self.id, id, self.changes).await
+    }
+}
+
+fn remove(page: &mut OrderPage, id: OrderId) {
+    let before = page.rows.len();
+    page.rows.retain(|row| row.id != id);
+    if page.rows.len() < before {
+        page.total -= 1;
+    }
+}
+
+#[derive(Clone)]
+pub struct DeleteOrder {
+    pub organization: OrganizationId,
+    pub id: OrderId,
+}
+
+impl Mutation for DeleteOrder {
+    type Output = Done;
+
+    fn organization(&self) -> OrganizationId {
+        self.organization
+    }
+
+    fn records(&self) -> Vec<Uuid> {
+        vec![self.id.0]
+    }
+
+    fn label(&self) -> &'static str {
+        "The order was not deleted"
+    }
+
+    fn show(&self, on: &mut Shown<'_>) {
+        on.record::<Orders>(self.id, |order| *order = None);
+        on.lists::<Orders>(|_, page| remove(page, self.id));
+    }
+
+    async fn send(self, id: MutationId) -> Result<Written<Done>, ApiError> {
+        api::delete(self.organization, self.id, id).await
+    }
+}
+
+/// What is done to the lines of an order.
+#[derive(Clone)]
+pub struct EditLine {
+    pub organization: OrganizationId,
+    pub order: OrderId,
+    pub id: LineId,
+    pub edit: LineEdit,
+    pub by: (PersonId, String),
+}
+
+#[derive(Clone)]
+pub enum LineEdit {
+    Add { description: String, quantity: i32, unit: String },
+    Change(LineChanges),
+    Remove,
+}
+
+impl Mutation for EditLine {
+    type Output = Order;
+
+    fn organization(&self) -> OrganizationId {
+        self.organization
+    }
+
+    fn records(&self) -> Vec<Uuid> {
+        vec![self.order.0]
+    }
+
+    fn label(&self) -> &'static str {
+        match self.edit {
+            LineEdit::Add { .. } => "The line was not added",
+            LineEdit::Change(_) => "The change of the line was not saved",
+            LineEdit::Remove => "The line was not removed",
+        }
+    }
+
+    fn show(&self, on: &mut Shown<'_>) {
+        on.record::<Orders>(self.order, |order| {
+            let Some(order) = order else { return };
+            match &self.edit {
+                LineEdit::Add { description, quantity, unit } => {
+                    if order.lines.iter().any(|line| line.id == self.id) {
+                        return;
+                    }
+                    order.lines.push(Line {
+                        id: self.id,
+                        position: order.lines.iter().map(|line| line.position).max().unwrap_or(0) + 1,
+                        description: description.clone(),
+                        quantity: *quantity,
+                        unit: unit.clone(),
+                        updated_at: now(),
+                        updated_by: Some(self.by.0),
+                        updated_by_name: Some(self.by.1.clone()),
+                    });
+                }
+                LineEdit::Change(changes) => {
+                    if let Some(line) = order.lines.iter_mut().find(|line| line.id == self.id) {
+                        Change::apply(&changes.description, &mut line.description);
+                        Change::apply(&changes.quantity, &mut line.quantity);
+                        Change::apply(&changes.unit, &mut line.unit);
+                        line.updated_by = Some(self.by.0);
+                        line.updated_by_name = Some(self.by.1.clone());
+                    }
+                }
+                LineEdit::Remove => order.lines.retain(|line| line.id != self.id),
+            }
+        });
+    }
+
+    fn answers(&self) -> Option<QueryKey> {
+        Some(Orders::record_key(self.organization, self.order))
+    }
+
+    async fn send(self, mutation: MutationId) -> Result<Written<Order>, ApiError> {
+        let Self { organization, order, id, edit, .. } = self;
+        match edit {
+            LineEdit::Add { description, quantity, unit } => {
+                api::add_line(organization, mutation, order, id, description, quantity, Some(unit)).await
+            }
+            LineEdit::Change(changes) => api::update_line(organization, mutation, order, id, changes).await,
+            LineEdit::Remove => api::remove_line(organization, mutation, order, id).await,
+        }
+    }
+}

@@ -1,0 +1,499 @@
+//! The statements behind `/api/orders`. Each runs as the person, under row-level security; keyset pages, one index an
+//! order of the list.
+
+use super::{Line, LineChanges, LineId, Order, OrderChanges, OrderId, OrderPage, OrderRow, Sort, Status};
+use crate::change::Update;
+use crate::customers::CustomerId;
+use crate::request::{require, text};
+use crate::tenancy::{Action, Module};
+use millstream::sql::Outcome;
+use millstream::{ApiError, OrganizationId, PersonId};
+use sqlx::{PgConnection, Row};
+use time::Date;
+use uuid::Uuid;
+
+/// Rows a page.
+const PAGE: i64 = 50;
+
+/// What a list was asked, checked.
+pub(super) struct Asked {
+    organization: OrganizationId,
+    status: Option<Status>,
+    customer: Option<CustomerId>,
+    sort: Sort,
+    from: From,
+}
+
+/// Where the page lies: the sort key's text and the id of the row that it begins after or ends before.
+enum From {
+    Start,
+    After(String, Uuid),
+    Before(String, Uuid),
+}
+
+impl Asked {
+    pub(super) fn new(
+        organization: OrganizationId,
+        status: Option<Status>,
+        customer: Option<CustomerId>,
+        sort: Sort,
+        after: Option<String>,
+        before: Option<String>,
+    ) -> Result<Self, ApiError> {
+        let from = match (after, before) {
+            (None, None) => From::Start,
+            (Some(cursor), None) => cursor_of("after", &cursor).map(|(key, id)| From::After(key, id))?,
+            (None, Some(cursor)) => cursor_of("before", &cursor).map(|(key, id)| From::Before(key, id))?,
+            (Some(_), Some(_)) => return Err(ApiError::field("before", "a page lies after or before a row, not both")),
+        };
+        Ok(Self { organization, status, customer, sort, from })
+    }
+}
+
+/// A cursor is `<microseconds or date>_<id>`: what is bound to the statement is checked to be just that.
+fn cursor_of(name: &str, cursor: &str) -> Result<(String, Uuid), ApiError> {
+    let refuse = || ApiError::field(name, "is no cursor of this list");
+    let (key, id) = cursor.split_once('_').ok_or_else(refuse)?;
+    let is_key = key == "infinity"
+        || (key.len() <= 32
+            && !key.is_empty()
+            && key.bytes().all(|byte| byte.is_ascii_digit() || b"-:.T".contains(&byte)));
+    if !is_key {
+        return Err(refuse());
+    }
+    Ok((key.to_owned(), id.parse().map_err(|_| refuse())?))
+}
+
+/// The statement of a page: the columns and joins are the same for all, the key, its direction and its comparison are
+/// the sort's. Built by the compiler, so that it is one constant text each.
+macro_rules! page_of {
+    ($key:literal, $type:literal, $text:literal, $compare:literal, $direction:literal) => {
+        concat!(
+            "with page as materialized (
+               select o.*, ",
+            $text,
+            " as sort_key
+               from sales_orders o
+               where o.organization_id = $1
+                 and ($2::text is null or o.status = $2)
+                 and ($3::uuid is null or o.customer_id = $3)
+                 and ($4::text is null or (",
+            $key,
+            ", o.id) ",
+            $compare,
+            " ($4::text::",
+            $type,
+            ", $5::uuid))
+               order by ",
+            $key,
+            " ",
+            $direction,
+            ", o.id ",
+            $direction,
+            "
+               limit $6)
+             select o.id, o.number, o.title, o.status, o.customer_id, c.name as customer,
+               o.assignee_id, assignee.name as assignee, o.due_on,
+               (extract(epoch from o.created_at) * 1000)::bigint as created_at,
+               (extract(epoch from o.updated_at) * 1000)::bigint as updated_at,
+               o.updated_by, updater.name as updated_by_name, o.sort_key
+             from page o
+             join customers c on c.organization_id = o.organization_id and c.id = o.customer_id
+             left join profiles assignee on assignee.id = o.assignee_id
+             left join profiles updater on updater.id = o.updated_by
+             order by ",
+            $key,
+            " ",
+            $direction,
+            ", o.id ",
+            $direction
+        )
+    };
+}
+
+const NEWEST: &str = page_of!(
+    "o.created_at",
+    "timestamp at time zone 'utc'",
+    "to_char(o.created_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')",
+    "<",
+    "desc"
+);
+const NEWEST_BACK: &str = page_of!(
+    "o.created_at",
+    "timestamp at time zone 'utc'",
+    "to_char(o.created_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')",
+    ">",
+    "asc"
+);
+const UPDATED: &str = page_of!(
+    "o.updated_at",
+    "timestamp at time zone 'utc'",
+    "to_char(o.updated_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')",
+    "<",
+    "desc"
+);
+const UPDATED_BACK: &str = page_of!(
+    "o.updated_at",
+    "timestamp at time zone 'utc'",
+    "to_char(o.updated_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')",
+    ">",
+    "asc"
+);
+const DUE: &str =
+    page_of!("coalesce(o.due_on, 'infinity'::date)", "date", "coalesce(o.due_on, 'infinity'::date)::text", ">", "asc");
+const DUE_BACK: &str =
+    page_of!("coalesce(o.due_on, 'infinity'::date)", "date", "coalesce(o.due_on, 'infinity'::date)::text", "<", "desc");
+
+pub(super) async fn page(transaction: &mut PgConnection, asked: Asked) -> Result<OrderPage, ApiError> {
+    require(transaction, asked.organization, Module::Sales, Action::View).await?;
+    let (key, id, is_back) = match asked.from {
+        From::Start => (None, None, false),
+        From::After(key, id) => (Some(key), Some(id), false),
+        From::Before(key, id) => (Some(key), Some(id), true),
+    };
+    let is_start = key.is_none();
+    let statement = match (asked.sort, is_back) {
+        (Sort::Newest, false) => NEWEST,
+        (Sort::Newest, true) => NEWEST_BACK,
+        (Sort::Updated, false) => UPDATED,
+        (Sort::Updated, true) => UPDATED_BACK,
+        (Sort::Due, false) => DUE,
+        (Sort::Due, true) => DUE_BACK,
+    };
+    let mut rows = sqlx::query(statement)
+        .bind(asked.organization.0)
+        .bind(asked.status.map(Status::name))
+        .bind(asked.customer.map(|customer| customer.0))
+        .bind(key)
+        .bind(id)
+        .bind(PAGE + 1)
+        .fetch_all(&mut *transaction)
+        .await?;
+    let total: i64 = sqlx::query_scalar(
+        "select count(*) from sales_orders o
+         where o.organization_id = $1 and ($2::text is null or o.status = $2) and ($3::uuid is null or o.customer_id = $3)",
+    )
+    .bind(asked.organization.0)
+    .bind(asked.status.map(Status::name))
+    .bind(asked.customer.map(|customer| customer.0))
+    .fetch_one(&mut *transaction)
+    .await?;
+    // One row more than a page says that there is another page on that side.
+    let has_more = rows.len() as i64 > PAGE;
+    rows.truncate(PAGE as usize);
+    if is_back {
+        rows.reverse();
+    }
+    let cursor = |row: Option<&sqlx::postgres::PgRow>| -> Result<Option<String>, ApiError> {
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(format!("{}_{}", row.try_get::<String, _>("sort_key")?, row.try_get::<Uuid, _>("id")?)))
+    };
+    let previous = if (is_back && has_more) || (!is_back && !is_start) { cursor(rows.first())? } else { None };
+    let next = if (!is_back && has_more) || is_back { cursor(rows.last())? } else { None };
+    let rows = rows.iter().map(order_row).collect::<Result<_, _>>()?;
+    Ok(OrderPage { rows, total, previous, next })
+}
+
+fn order_row(row: &sqlx::postgres::PgRow) -> Result<OrderRow, ApiError> {
+    Ok(OrderRow {
+        id: OrderId(row.try_get("id")?),
+        number: row.try_get("number")?,
+        title: row.try_get("title")?,
+        status: row.try_get::<&str, _>("status")?.parse()?,
+        customer_id: CustomerId(row.try_get("customer_id")?),
+        customer: row.try_get("customer")?,
+        assignee_id: row.try_get::<Option<Uuid>, _>("assignee_id")?.map(PersonId),
+        assignee: row.try_get("assignee")?,
+        due_on: row.try_get("due_on")?,
+        created_at: row.try_get("created_at")?,
+        updated_at: row.try_get("updated_at")?,
+        updated_by: row.try_get::<Option<Uuid>, _>("updated_by")?.map(PersonId),
+        updated_by_name: row.try_get("updated_by_name")?,
+    })
+}
+
+pub(super) async fn order(
+    transaction: &mut PgConnection,
+    organization: OrganizationId,
+    id: OrderId,
+) -> Result<Order, ApiError> {
+    require(transaction, organization, Module::Sales, Action::View).await?;
+    let row = sqlx::query(
+        "select o.id, o.number, o.title, o.status, o.customer_id, c.name as customer,
+           o.assignee_id, assignee.name as assignee, o.due_on,
+           (extract(epoch from o.created_at) * 1000)::bigint as created_at,
+           (extract(epoch from o.updated_at) * 1000)::bigint as updated_at,
+           o.updated_by, updater.name as updated_by_name, creator.name as created_by_name
+         from sales_orders o
+         join customers c on c.organization_id = o.organization_id and c.id = o.customer_id
+         left join profiles assignee on assignee.id = o.assignee_id
+         left join profiles updater on updater.id = o.updated_by
+         left join profiles creator on creator.id = o.created_by
+         where o.organization_id = $1 and o.id = $2",
+    )
+    .bind(organization.0)
+    .bind(id.0)
+    .fetch_optional(&mut *transaction)
+    .await?
+    .ok_or_else(|| ApiError::not_found("order"))?;
+    let lines = sqlx::query(
+        "select l.id, l.position, l.description, l.quantity, l.unit,
+           (extract(epoch from l.updated_at) * 1000)::bigint as updated_at, l.updated_by, updater.name as updated_by_name
+         from sales_order_lines l left join profiles updater on updater.id = l.updated_by
+         where l.order_id = $1
+         order by l.position, l.id",
+    )
+    .bind(id.0)
+    .fetch_all(&mut *transaction)
+    .await?;
+    let lines = lines.iter().map(|line| {
+        Ok(Line {
+            id: LineId(line.try_get("id")?),
+            position: line.try_get("position")?,
+            description: line.try_get("description")?,
+            quantity: line.try_get("quantity")?,
+            unit: line.try_get("unit")?,
+            updated_at: line.try_get("updated_at")?,
+            updated_by: line.try_get::<Option<Uuid>, _>("updated_by")?.map(PersonId),
+            updated_by_name: line.try_get("updated_by_name")?,
+        })
+    });
+    Ok(Order {
+        row: order_row(&row)?,
+        created_by_name: row.try_get("created_by_name")?,
+        lines: lines.collect::<Result<_, ApiError>>()?,
+    })
+}
+
+pub(super) struct NewOrder {
+    pub(super) organization: OrganizationId,
+    pub(super) id: OrderId,
+    pub(super) title: String,
+    pub(super) customer_id: CustomerId,
+    pub(super) status: Status,
+    pub(super) assignee_id: Option<PersonId>,
+    pub(super) due_on: Option<Date>,
+}
+
+pub(super) async fn create(transaction: &mut PgConnection, new: NewOrder) -> Result<Outcome, ApiError> {
+    require(transaction, new.organization, Module::Sales, Action::Create).await?;
+    customer_exists(transaction, new.organization, new.customer_id).await?;
+    if let Some(assignee) = new.assignee_id {
+        member_exists(transaction, new.organization, assignee).await?;
+    }
+    sqlx::query(
+        "insert into sales_orders (id, organization_id, title, status, customer_id, assignee_id, due_on)
+         values ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(new.id.0)
+    .bind(new.organization.0)
+    .bind(new.title)
+    .bind(new.status.name())
+    .bind(new.customer_id.0)
+    .bind(new.assignee_id.map(|person| person.0))
+    .bind(new.due_on)
+    .execute(transaction)
+    .await
+    .map_err(|error| taken("id", error))?;
+    Ok(Outcome::Changed)
+}
+
+/// An id that is taken is told by name, whoever has taken it.
+fn taken(name: &str, error: sqlx::Error) -> ApiError {
+    let error = ApiError::from(error);
+    match error.kind {
+        millstream::Kind::Conflict => {
+            ApiError { kind: error.kind, ..ApiError::field(name, "is taken; make a new one") }
+        }
+        _ => error,
+    }
+}
+
+async fn customer_exists(
+    transaction: &mut PgConnection,
+    organization: OrganizationId,
+    customer: CustomerId,
+) -> Result<(), ApiError> {
+    let found: bool =
+        sqlx::query_scalar("select exists (select from customers where organization_id = $1 and id = $2)")
+            .bind(organization.0)
+            .bind(customer.0)
+            .fetch_one(transaction)
+            .await?;
+    if found { Ok(()) } else { Err(ApiError::field("customer_id", "there is no such customer in this organization")) }
+}
+
+async fn member_exists(
+    transaction: &mut PgConnection,
+    organization: OrganizationId,
+    person: PersonId,
+) -> Result<(), ApiError> {
+    let found: bool =
+        sqlx::query_scalar("select exists (select from memberships where organization_id = $1 and person_id = $2)")
+            .bind(organization.0)
+            .bind(person.0)
+            .fetch_one(transaction)
+            .await?;
+    if found { Ok(()) } else { Err(ApiError::field("assignee_id", "there is no such member in this organization")) }
+}
+
+/// Locks the order for this transaction, after the right to change it is known.
+async fn lock(
+    transaction: &mut PgConnection,
+    organization: OrganizationId,
+    id: OrderId,
+    action: Action,
+) -> Result<(), ApiError> {
+    require(transaction, organization, Module::Sales, action).await?;
+    let found: Option<Uuid> =
+        sqlx::query_scalar("select id from sales_orders where organization_id = $1 and id = $2 for update")
+            .bind(organization.0)
+            .bind(id.0)
+            .fetch_optional(transaction)
+            .await?;
+    found.map(|_| ()).ok_or_else(|| ApiError::not_found("order"))
+}
+
+pub(super) async fn update(
+    transaction: &mut PgConnection,
+    organization: OrganizationId,
+    id: OrderId,
+    changes: OrderChanges,
+) -> Result<Outcome, ApiError> {
+    lock(transaction, organization, id, Action::Update).await?;
+    let current = order(transaction, organization, id).await?;
+    let row = &current.row;
+    let mut update = Update::default();
+    let title = update.field("title", &changes.title, &row.title);
+    let title = title.map(|title| text("title", &title, 200)).transpose()?;
+    let status = update.field("status", &changes.status, &row.status);
+    let customer = update.field("customer_id", &changes.customer_id, &row.customer_id);
+    let assignee = update.field("assignee_id", &changes.assignee_id, &row.assignee_id);
+    let due_on = update.field("due_on", &changes.due_on, &row.due_on);
+    if !update.finish(&current)? {
+        return Ok(Outcome::Unchanged);
+    }
+    if let Some(customer) = customer {
+        customer_exists(transaction, organization, customer).await?;
+    }
+    if let Some(Some(assignee)) = assignee {
+        member_exists(transaction, organization, assignee).await?;
+    }
+    sqlx::query(
+        "update sales_orders set
+           title = coalesce($3, title),
+           status = coalesce($4, status),
+           customer_id = coalesce($5, customer_id),
+           assignee_id = case when $6 then $7 else assignee_id end,
+           due_on = case when $8 then $9 else due_on end
+         where organization_id = $1 and id = $2",
+    )
+    .bind(organization.0)
+    .bind(id.0)
+    .bind(title)
+    .bind(status.map(Status::name))
+    .bind(customer.map(|customer| customer.0))
+    .bind(assignee.is_some())
+    .bind(assignee.flatten().map(|person| person.0))
+    .bind(due_on.is_some())
+    .bind(due_on.flatten())
+    .execute(transaction)
+    .await?;
+    Ok(Outcome::Changed)
+}
+
+pub(super) async fn delete(
+    transaction: &mut PgConnection,
+    organization: OrganizationId,
+    id: OrderId,
+) -> Result<Outcome, ApiError> {
+    require(transaction, organization, Module::Sales, Action::Delete).await?;
+    let deleted = sqlx::query("delete from sales_orders where organization_id = $1 and id = $2")
+        .bind(organization.0)
+        .bind(id.0)
+        .execute(transaction)
+        .await?;
+    if deleted.rows_affected() == 0 { Err(ApiError::not_found("order")) } else { Ok(Outcome::Changed) }
+}
+
+pub(super) struct NewLine {
+    pub(super) organization: OrganizationId,
+    pub(super) order_id: OrderId,
+    pub(super) id: LineId,
+    pub(super) description: String,
+    pub(super) quantity: i32,
+    pub(super) unit: String,
+}
+
+pub(super) fn quantity(quantity: i32) -> Result<i32, ApiError> {
+    if (1..=1_000_000).contains(&quantity) {
+        Ok(quantity)
+    } else {
+        Err(ApiError::field("quantity", "is a whole number from 1 to 1000000"))
+    }
+}
+
+pub(super) async fn add_line(transaction: &mut PgConnection, new: NewLine) -> Result<Outcome, ApiError> {
+    lock(transaction, new.organization, new.order_id, Action::Update).await?;
+    sqlx::query(
+        "insert into sales_order_lines (id, order_id, position, description, quantity, unit)
+         select $1, $2, coalesce(max(position), 0) + 1, $3, $4, $5 from sales_order_lines where order_id = $2",
+    )
+    .bind(new.id.0)
+    .bind(new.order_id.0)
+    .bind(new.description)
+    .bind(new.quantity)
+    .bind(new.unit)
+    .execute(transaction)
+    .await
+    .map_err(|error| taken("id", error))?;
+    Ok(Outcome::Changed)
+}
+
+pub(super) async fn update_line(
+    transaction: &mut PgConnection,
+    organization: OrganizationId,
+    order_id: OrderId,
+    id: LineId,
+    changes: LineChanges,
+) -> Result<Outcome, ApiError> {
+    lock(transaction, organization, order_id, Action::Update).await?;
+    let current = order(transaction, organization, order_id).await?;
+    let line = current.lines.iter().find(|line| line.id == id).ok_or_else(|| ApiError::not_found("line"))?;
+    let mut update = Update::default();
+    let description = update.field("description", &changes.description, &line.description);
+    let description = description.map(|description| text("description", &description, 500)).transpose()?;
+    let new_quantity = update.field("quantity", &changes.quantity, &line.quantity).map(quantity).transpose()?;
+    let unit = update.field("unit", &changes.unit, &line.unit);
+    let unit = unit.map(|unit| text("unit", &unit, 20)).transpose()?;
+    if !update.finish(&current)? {
+        return Ok(Outcome::Unchanged);
+    }
+    sqlx::query(
+        "update sales_order_lines set description = coalesce($2, description), quantity = coalesce($3, quantity),
+           unit = coalesce($4, unit)
+         where id = $1",
+    )
+    .bind(id.0)
+    .bind(description)
+    .bind(new_quantity)
+    .bind(unit)
+    .execute(transaction)
+    .await?;
+    Ok(Outcome::Changed)
+}
+
+pub(super) async fn remove_line(
+    transaction: &mut PgConnection,
+    organization: OrganizationId,
+    order_id: OrderId,
+    id: LineId,
+) -> Result<Outcome, ApiError> {
+    lock(transaction, organization, order_id, Action::Update).await?;
+    let removed = sqlx::query("delete from sales_order_lines where order_id = $1 and id = $2")
+        .bind(order_id.0)
+        .bind(id.0)
+        .execute(transaction)
+        .await?;
+    if removed.rows_affected() == 0 { Err(ApiError::not_found("line")) } else { Ok(Outcome::Changed) }
+}

@@ -1,0 +1,473 @@
+//! The orders as a table: filters and sort in the address, keyset pages, and what others change moving under one's eyes.
+
+use super::mutations::CreateOrder;
+use super::{OrderId, OrderPage, OrderParameters, OrderRow, Orders, PageOf, Sort, Status};
+use crate::customers::{CustomerId, Customers};
+use crate::tenancy::{Action, Module};
+use crate::ui::choice::{Choice, Entry};
+use crate::ui::feedback::{failure, loading, nothing};
+use crate::ui::icon::{Icon, icon};
+use crate::ui::person::person;
+use crate::ui::shell::{Place, go};
+use crate::ui::time::{Due, When, from_input, now};
+use crate::ui::tint::{Touch, use_tint};
+use leptos::prelude::*;
+use leptos_meta::Title;
+use leptos_router::hooks::use_query_map;
+use millstream::hooks::{LiveQuery, mutate, use_connection, use_list, use_pending};
+use millstream::live::NoParameters;
+
+impl OrderParameters {
+    /// The part of the address that asks for this list.
+    fn query(&self) -> String {
+        let mut parts = Vec::new();
+        if let Some(status) = self.status {
+            parts.push(format!("status={}", status.name()));
+        }
+        if let Some(customer) = self.customer_id {
+            parts.push(format!("customer={customer}"));
+        }
+        if self.sort != Sort::Newest {
+            parts.push(format!("sort={}", self.sort.name()));
+        }
+        match &self.page {
+            PageOf::First => {}
+            PageOf::After(cursor) => parts.push(format!("after={cursor}")),
+            PageOf::Before(cursor) => parts.push(format!("before={cursor}")),
+        }
+        if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
+    }
+}
+
+/// What the address asks for; what it says wrongly is left out.
+fn asked() -> Memo<OrderParameters> {
+    let query = use_query_map();
+    Memo::new(move |_| {
+        query.with(|query| {
+            let get = |name: &str| query.get(name).filter(|text| !text.is_empty());
+            let page = match (get("after"), get("before")) {
+                (Some(cursor), _) => PageOf::After(cursor),
+                (None, Some(cursor)) => PageOf::Before(cursor),
+                (None, None) => PageOf::First,
+            };
+            OrderParameters {
+                status: get("status").and_then(|text| text.parse().ok()),
+                customer_id: get("customer").and_then(|text| text.parse().ok()),
+                sort: get("sort").and_then(|text| text.parse().ok()).unwrap_or(Sort::Newest),
+                page,
+            }
+        })
+    })
+}
+
+#[component]
+pub fn OrdersPage() -> impl IntoView {
+    let place = expect_context::<Place>();
+    let parameters = asked();
+    let orders = use_list::<Orders>(move || place.id(), move || parameters.get());
+    let count = move || match orders.get() {
+        Some(Ok(page)) => page.total.to_string(),
+        _ => String::new(),
+    };
+    let is_creating = RwSignal::new(false);
+    let connection = use_connection();
+    let is_cut = move || matches!(connection.state.get(), "offline" | "disconnected");
+    view! {
+        <Title text="Orders" />
+        <main class="page" id="main" tabindex="-1">
+            {move || {
+                is_cut()
+                    .then(|| {
+                        view! {
+                            <div class="banner" data-kind="offline" role="status">
+                                <p>
+                                    <strong>"You are offline."</strong>
+                                    " What you see may be out of date. What you change is sent when you are back, if this page stays open."
+                                </p>
+                            </div>
+                        }
+                    })
+            }} <header class="page-header">
+                <h1>"Orders " <span class="count"><Suspense fallback=|| ()>{count}</Suspense></span></h1>
+                {move || {
+                    place
+                        .may(Module::Sales, Action::Create)
+                        .then(|| {
+                            view! {
+                                <button
+                                    class="button"
+                                    data-kind="primary"
+                                    type="button"
+                                    on:click=move |_| is_creating.set(true)
+                                >
+                                    {icon(Icon::Plus)}
+                                    "New order"
+                                </button>
+                            }
+                        })
+                }}
+            </header> <Filters parameters />
+            <Suspense fallback=|| loading("orders")>
+                {
+                    let state = Memo::new(move |_| {
+                        orders.get().map(|page| page.map(|page| page.rows.is_empty()))
+                    });
+                    move || {
+                        let view = match state.get()? {
+                            Ok(true) => nothing("No orders here", "Make one, or choose other filters."),
+                            Ok(false) => view! { <Table orders parameters /> }.into_any(),
+                            Err(error) => failure(&error, move || orders.retry()),
+                        };
+                        Some(view)
+                    }
+                }
+            </Suspense>
+            <NewOrder is_open=is_creating />
+        </main>
+    }
+}
+
+fn any(label: &str) -> Entry {
+    (String::new(), label.to_owned())
+}
+
+#[component]
+fn Filters(parameters: Memo<OrderParameters>) -> impl IntoView {
+    let place = expect_context::<Place>();
+    let customers = use_list::<Customers>(move || place.id(), NoParameters::default);
+    let go = StoredValue::new(go());
+    let turn = move |change: &dyn Fn(&mut OrderParameters)| {
+        let mut wanted = parameters.get_untracked();
+        wanted.page = PageOf::First;
+        change(&mut wanted);
+        go.with_value(|go| go(&place.path(&format!("orders{}", wanted.query()))));
+    };
+    let statuses = Signal::derive(|| {
+        let all = Status::ALL.iter().map(|status| (status.name().to_owned(), status.label().to_owned()));
+        std::iter::once(any("Any")).chain(all).collect::<Vec<_>>()
+    });
+    let sorts = Signal::derive(|| {
+        Sort::ALL.iter().map(|sort| (sort.name().to_owned(), sort.label().to_owned())).collect::<Vec<_>>()
+    });
+    let status = Signal::derive(move || {
+        parameters.with(|asked| asked.status.map(|status| status.name().to_owned()).unwrap_or_default())
+    });
+    let customer =
+        Signal::derive(move || parameters.with(|asked| asked.customer_id.map(|id| id.to_string()).unwrap_or_default()));
+    let sort = Signal::derive(move || parameters.with(|asked| asked.sort.name().to_owned()));
+    view! {
+        <form class="filters" aria-label="Filter orders" method="get">
+            <label class="filter" data-active=move || (!status.get().is_empty()).then_some("")>
+                <span>"Status"</span>
+                <Choice
+                    value=status
+                    entries=statuses
+                    name="status"
+                    choose=Callback::new(move |name: String| turn(&|asked| asked.status = name.parse().ok()))
+                />
+            </label>
+            <label class="filter" data-active=move || (!customer.get().is_empty()).then_some("")>
+                <span>"Customer"</span>
+                <Suspense fallback=|| ()>
+                    {move || {
+                        customers.get().map(|customers| {
+                            let customers = customers.unwrap_or_default();
+                            let entries = Signal::derive(move || {
+                                let all = customers.iter().map(|customer| (customer.id.to_string(), customer.name.clone()));
+                                std::iter::once(any("Any")).chain(all).collect::<Vec<_>>()
+                            });
+                            view! {
+                                <Choice
+                                    value=customer
+                                    entries
+                                    name="customer"
+                                    choose=Callback::new(move |id: String| turn(&|asked| asked.customer_id = id.parse().ok()))
+                                />
+                            }
+                        })
+                    }}
+                </Suspense>
+            </label>
+            <label class="filter" data-kind="sort">
+                <span>"Sort"</span>
+                <Choice
+                    value=sort
+                    entries=sorts
+                    name="sort"
+                    choose=Callback::new(move |name: String| turn(&|asked| asked.sort = name.parse().unwrap_or(Sort::Newest)))
+                />
+            </label>
+            <noscript>
+                <button class="button">"Apply"</button>
+            </noscript>
+        </form>
+    }
+}
+
+#[component]
+fn Table(orders: LiveQuery<OrderPage>, parameters: Memo<OrderParameters>) -> impl IntoView {
+    let place = expect_context::<Place>();
+    let page = Memo::new(move |before: Option<&Option<OrderPage>>| {
+        orders.get().and_then(Result::ok).or(before.cloned().flatten())
+    });
+    let rows = move || page.get().map(|page| page.rows).unwrap_or_default();
+    // What was there when the list was first shown is no news; what comes in later is, if somebody else touched it.
+    let known = StoredValue::new(None::<i64>);
+    Effect::new(move |_| {
+        parameters.track();
+        known.set_value(None);
+    });
+    Effect::new(move |_| {
+        let latest = rows().iter().map(|row| row.updated_at).max();
+        if !orders.is_previous() {
+            known.set_value(latest.max(known.get_value()));
+        }
+    });
+    let problem = move || {
+        orders.error().map(|error| {
+            view! {
+                <div class="banner" data-kind="error" role="status">
+                    <p>{error.message}</p>
+                    <button class="button" type="button" on:click=move |_| orders.retry()>
+                        "Try again"
+                    </button>
+                </div>
+            }
+        })
+    };
+    let turn_to = move |page: Option<PageOf>| {
+        page.map(|page| place.path(&format!("orders{}", OrderParameters { page, ..parameters.get() }.query())))
+    };
+    let previous =
+        move || turn_to(page.with(|page| page.as_ref().and_then(|page| page.previous.clone())).map(PageOf::Before));
+    let next = move || turn_to(page.with(|page| page.as_ref().and_then(|page| page.next.clone())).map(PageOf::After));
+    view! {
+        {problem}
+        <div class="frame">
+            <table class="table" data-kind="orders" aria-busy=move || orders.is_previous().then_some("true")>
+                <caption class="visually-hidden">"Orders"</caption>
+                <colgroup>
+                    <col data-col="number" />
+                    <col />
+                    <col data-col="customer" />
+                    <col data-col="status" />
+                    <col data-col="assignee" />
+                    <col data-col="due" />
+                    <col data-col="updated" />
+                </colgroup>
+                <thead>
+                    <tr>
+                        <th scope="col">"Number"</th>
+                        <th scope="col">"Title"</th>
+                        <th scope="col">"Customer"</th>
+                        <th scope="col">"Status"</th>
+                        <th scope="col">"Assignee"</th>
+                        <th scope="col">"Due"</th>
+                        <th scope="col">"Updated"</th>
+                    </tr>
+                </thead>
+                <tbody>
+                    <For each=rows key=|row| row.id let:row>
+                        <Row first=row page known />
+                    </For>
+                </tbody>
+            </table>
+        </div>
+        <nav class="pager" aria-label="Pages">
+            <p>{move || format!("{} shown", rows().len())}</p>
+            {move || pager_link(previous(), true)}
+            {move || pager_link(next(), false)}
+        </nav>
+    }
+}
+
+fn pager_link(path: Option<String>, is_back: bool) -> AnyView {
+    let face = move || {
+        if is_back {
+            view! { {icon(Icon::Previous)} "Previous" }.into_any()
+        } else {
+            view! { "Next" {icon(Icon::Next)} }.into_any()
+        }
+    };
+    match path {
+        Some(path) => view! { <a class="button" href=path>{face()}</a> }.into_any(),
+        None => view! { <button class="button" type="button" disabled>{face()}</button> }.into_any(),
+    }
+}
+
+#[component]
+fn Row(first: OrderRow, page: Memo<Option<OrderPage>>, known: StoredValue<Option<i64>>) -> impl IntoView {
+    let place = expect_context::<Place>();
+    let id: OrderId = first.id;
+    let row = Memo::new(move |before: Option<&OrderRow>| {
+        let found = page.with(|page| page.as_ref().and_then(|page| page.rows.iter().find(|row| row.id == id).cloned()));
+        found.or(before.cloned()).unwrap_or_else(|| first.clone())
+    });
+    let is_pending = use_pending(move || id.0);
+    let touch = Signal::derive(move || {
+        row.with(|row| Some(Touch { at: row.updated_at, by: row.updated_by, name: row.updated_by_name.clone() }))
+    });
+    let tint = use_tint(touch, place.person(), known.get_value());
+    let number = move || {
+        row.with(|row| match &row.number {
+            Some(number) => view! { <span class="number">{number.clone()}</span> }.into_any(),
+            None => view! { <span class="number" data-new="">"new"</span> }.into_any(),
+        })
+    };
+    let status = move || row.with(|row| row.status);
+    view! {
+        <tr
+            data-id=id.to_string()
+            data-pending=move || is_pending.get().then_some("")
+            data-changed=move || tint.get().map(|_| "")
+        >
+            <td data-cell="number">{number}</td>
+            <td data-cell="title">
+                <a class="row-link" href=place.path(&format!("orders/{id}"))>
+                    {move || row.with(|row| row.title.clone())}
+                </a>
+            </td>
+            <td data-cell="customer">{move || row.with(|row| row.customer.clone())}</td>
+            <td data-cell="status">
+                <span class="badge" data-status=move || status().name()>
+                    {move || status().label()}
+                </span>
+            </td>
+            <td data-cell="assignee">
+                {move || {
+                    row.with(|row| person(row.assignee_id.map(|id| (id, row.assignee.clone().unwrap_or_default()))))
+                }}
+            </td>
+            <td data-cell="due">
+                <Due
+                    on=Signal::derive(move || row.with(|row| row.due_on))
+                    is_open=Signal::derive(move || {
+                        !matches!(status(), Status::Shipped | Status::Completed | Status::Cancelled)
+                    })
+                />
+            </td>
+            <td data-cell="updated">
+                {move || match tint.get() {
+                    Some(by) => view! { <span class="hint" data-kind="changed">{by}</span> }.into_any(),
+                    None => {
+                        view! { <When at=Signal::derive(move || row.with(|row| row.updated_at)) /> }.into_any()
+                    }
+                }}
+            </td>
+        </tr>
+    }
+}
+
+#[component]
+fn NewOrder(is_open: RwSignal<bool>) -> impl IntoView {
+    let place = expect_context::<Place>();
+    let customers = use_list::<Customers>(move || place.id(), NoParameters::default);
+    let dialog = NodeRef::<leptos::html::Dialog>::new();
+    let title = RwSignal::new(String::new());
+    let customer = RwSignal::new(None::<CustomerId>);
+    let due = RwSignal::new(String::new());
+    let problem = RwSignal::new(None::<&'static str>);
+    Effect::new(move |_| {
+        if is_open.get()
+            && let Some(dialog) = dialog.get()
+            && !dialog.open()
+        {
+            drop(dialog.show_modal());
+        }
+    });
+    let close = move || {
+        if let Some(dialog) = dialog.get_untracked() {
+            dialog.close();
+        }
+    };
+    let create = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let all = customers.get().and_then(Result::ok).unwrap_or_default();
+        let chosen = all.into_iter().find(|one| Some(one.id) == customer.get_untracked());
+        let title_text = title.get_untracked().trim().to_owned();
+        let Some(chosen) = chosen else {
+            problem.set(Some("Choose a customer."));
+            return;
+        };
+        if title_text.is_empty() {
+            problem.set(Some("Give it a title."));
+            return;
+        }
+        mutate(CreateOrder {
+            organization: place.organization.get_untracked(),
+            id: OrderId::fresh(),
+            title: title_text,
+            customer_id: chosen.id,
+            customer: chosen.name,
+            due_on: from_input(&due.get_untracked()),
+            by: place.author(),
+            at: now(),
+        });
+        title.set(String::new());
+        due.set(String::new());
+        problem.set(None);
+        close();
+    };
+    let entries = Signal::derive(move || {
+        let customers = customers.get().and_then(Result::ok).unwrap_or_default();
+        let all = customers.into_iter().map(|customer| (customer.id.to_string(), customer.name));
+        std::iter::once(any("Choose a customer…")).chain(all).collect::<Vec<_>>()
+    });
+    view! {
+        <dialog
+            class="dialog"
+            aria-labelledby="new-order-title"
+            node_ref=dialog
+            on:close=move |_| is_open.set(false)
+        >
+            <form class="form" on:submit=create>
+                <h2 id="new-order-title">"New order"</h2>
+                {move || problem.get().map(|problem| view! { <p class="alert" role="alert">{problem}</p> })}
+                <div class="field">
+                    <label for="new-order-name">"Title"</label>
+                    <input
+                        class="input"
+                        id="new-order-name"
+                        maxlength="200"
+                        autocomplete="off"
+                        autofocus
+                        prop:value=move || title.get()
+                        on:input:target=move |event| title.set(event.target().value())
+                    />
+                </div>
+                <div class="field">
+                    <label for="new-order-customer">"Customer"</label>
+                    <Suspense fallback=|| ()>
+                        <Choice
+                            id="new-order-customer"
+                            value=Signal::derive(move || {
+                                customer.get().map(|id| id.to_string()).unwrap_or_default()
+                            })
+                            entries
+                            choose=Callback::new(move |id: String| customer.set(id.parse().ok()))
+                        />
+                    </Suspense>
+                </div>
+                <div class="field">
+                    <label for="new-order-due">"Due"</label>
+                    <input
+                        class="input"
+                        id="new-order-due"
+                        type="date"
+                        prop:value=move || due.get()
+                        on:input:target=move |event| due.set(event.target().value())
+                    />
+                    <p class="help">"May be left open."</p>
+                </div>
+                <footer>
+                    <button class="button" type="button" on:click=move |_| close()>
+                        "Cancel"
+                    </button>
+                    <button class="button" data-kind="primary">
+                        "Create order"
+                    </button>
+                </footer>
+            </form>
+        </dialog>
+    }
+}

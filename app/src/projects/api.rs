@@ -1,0 +1,101 @@
+//! Server functions under `/api/projects`.
+
+use super::{Project, ProjectChanges, ProjectId, ProjectRow};
+use crate::orders::OrderId;
+use leptos::prelude::*;
+use leptos::server_fn::codec::{GetUrl, Json};
+use millstream::{ApiError, MutationId, OrganizationId, PersonId, Read, Written};
+
+/// The organization's projects, newest first.
+#[server(prefix = "/api", endpoint = "projects/list", input = GetUrl)]
+pub async fn list(
+    organization: OrganizationId,
+    #[server(default)] pending: Vec<MutationId>,
+) -> Result<Read<Vec<ProjectRow>>, ApiError> {
+    let (database, actor) = crate::request::begin_read()?;
+    database.read(actor, &pending, move |transaction| Box::pin(super::sql::list(transaction, organization))).await
+}
+
+/// One project with its members and orders.
+#[server(prefix = "/api", endpoint = "projects/get", input = GetUrl)]
+pub async fn get(
+    organization: OrganizationId,
+    id: ProjectId,
+    #[server(default)] pending: Vec<MutationId>,
+) -> Result<Read<Project>, ApiError> {
+    let (database, actor) = crate::request::begin_read()?;
+    database
+        .read(actor, &pending, move |transaction| Box::pin(super::sql::project(transaction, organization, id)))
+        .await
+}
+
+/// Makes a project.
+#[server(prefix = "/api", endpoint = "projects/create", input = Json)]
+pub async fn create(
+    organization: OrganizationId,
+    mutation_id: MutationId,
+    id: ProjectId,
+    name: String,
+) -> Result<Written<Project>, ApiError> {
+    let name = crate::request::text("name", &name, 200)?;
+    super::sql::write("projects/create", organization, mutation_id, id, super::sql::Edit::Create(name)).await
+}
+
+/// Changes fields of a project.
+#[server(prefix = "/api", endpoint = "projects/update", input = Json)]
+pub async fn update(
+    organization: OrganizationId,
+    id: ProjectId,
+    mutation_id: MutationId,
+    changes: ProjectChanges,
+) -> Result<Written<Project>, ApiError> {
+    super::sql::write("projects/update", organization, mutation_id, id, super::sql::Edit::Change(changes)).await
+}
+
+/// Puts a member of the organization on the project. One who is there already stays.
+#[server(prefix = "/api", endpoint = "projects/add_member", input = Json)]
+pub async fn add_member(
+    organization: OrganizationId,
+    mutation_id: MutationId,
+    project_id: ProjectId,
+    person_id: PersonId,
+) -> Result<Written<Project>, ApiError> {
+    let edit = super::sql::Edit::AddMember(person_id);
+    super::sql::write("projects/add_member", organization, mutation_id, project_id, edit).await
+}
+
+/// Takes a member off the project.
+#[server(prefix = "/api", endpoint = "projects/remove_member", input = Json)]
+pub async fn remove_member(
+    organization: OrganizationId,
+    mutation_id: MutationId,
+    project_id: ProjectId,
+    person_id: PersonId,
+) -> Result<Written<Project>, ApiError> {
+    let edit = super::sql::Edit::RemoveMember(person_id);
+    super::sql::write("projects/remove_member", organization, mutation_id, project_id, edit).await
+}
+
+/// Puts an order into the project. One that is there already stays.
+#[server(prefix = "/api", endpoint = "projects/add_order", input = Json)]
+pub async fn add_order(
+    organization: OrganizationId,
+    mutation_id: MutationId,
+    project_id: ProjectId,
+    order_id: OrderId,
+) -> Result<Written<Project>, ApiError> {
+    super::sql::write("projects/add_order", organization, mutation_id, project_id, super::sql::Edit::AddOrder(order_id))
+        .await
+}
+
+/// Takes an order out of the project.
+#[server(prefix = "/api", endpoint = "projects/remove_order", input = Json)]
+pub async fn remove_order(
+    organization: OrganizationId,
+    mutation_id: MutationId,
+    project_id: ProjectId,
+    order_id: OrderId,
+) -> Result<Written<Project>, ApiError> {
+    let edit = super::sql::Edit::RemoveOrder(order_id);
+    super::sql::write("projects/remove_order", organization, mutation_id, project_id, edit).await
+}

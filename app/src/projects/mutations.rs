@@ -1,0 +1,130 @@
+//! What people do to projects, and how it looks before the server has it.
+
+use super::{Project, ProjectChanges, ProjectId, ProjectMember, ProjectOrder, ProjectRow, Projects, api};
+use crate::change::Change;
+use crate::ui::time::now;
+use millstream::live::RecordQuery;
+use millstream::{ApiError, Mutation, MutationId, OrganizationId, PersonId, QueryKey, Shown, Written};
+use uuid::Uuid;
+
+#[derive(Clone)]
+pub struct EditProject {
+    pub organization: OrganizationId,
+    pub id: ProjectId,
+    pub edit: ProjectEdit,
+    pub by: (PersonId, String),
+}
+
+#[derive(Clone)]
+pub enum ProjectEdit {
+    Create { name: String },
+    Rename(Change<String>),
+    AddMember(ProjectMember),
+    RemoveMember(PersonId),
+    AddOrder(ProjectOrder),
+    RemoveOrder(ProjectOrder),
+}
+
+impl EditProject {
+    fn over_members(&self, members: &mut Vec<ProjectMember>) {
+        match &self.edit {
+            ProjectEdit::AddMember(member) if !members.iter().any(|other| other.person_id == member.person_id) => {
+                members.push(member.clone());
+                members.sort_by(|a, b| (&a.name, a.person_id).cmp(&(&b.name, b.person_id)));
+            }
+            ProjectEdit::RemoveMember(person) => members.retain(|member| member.person_id != *person),
+            _ => {}
+        }
+    }
+}
+
+impl Mutation for EditProject {
+    type Output = Project;
+
+    fn organization(&self) -> OrganizationId {
+        self.organization
+    }
+
+    fn records(&self) -> Vec<Uuid> {
+        vec![self.id.0]
+    }
+
+    fn label(&self) -> &'static str {
+        match self.edit {
+            ProjectEdit::Create { .. } => "The new project was not saved",
+            ProjectEdit::Rename(_) => "The name was not saved",
+            ProjectEdit::AddMember(_) => "The member was not added",
+            ProjectEdit::RemoveMember(_) => "The member was not removed",
+            ProjectEdit::AddOrder(_) => "The order was not added",
+            ProjectEdit::RemoveOrder(_) => "The order was not removed",
+        }
+    }
+
+    fn show(&self, on: &mut Shown<'_>) {
+        on.record::<Projects>(self.id, |project| {
+            if let ProjectEdit::Create { name } = &self.edit {
+                project.get_or_insert_with(|| Project {
+                    id: self.id,
+                    name: name.clone(),
+                    members: Vec::new(),
+                    orders: Vec::new(),
+                    updated_at: now(),
+                    updated_by: Some(self.by.0),
+                    updated_by_name: Some(self.by.1.clone()),
+                });
+            }
+            let Some(project) = project else { return };
+            self.over_members(&mut project.members);
+            match &self.edit {
+                ProjectEdit::Rename(change) => project.name.clone_from(&change.to),
+                ProjectEdit::AddOrder(order)
+                    if !project.orders.iter().any(|other| other.order_id == order.order_id) =>
+                {
+                    project.orders.push(order.clone());
+                }
+                ProjectEdit::RemoveOrder(order) => project.orders.retain(|other| other.order_id != order.order_id),
+                _ => {}
+            }
+        });
+        on.lists::<Projects>(|_, projects| {
+            let known = projects.iter_mut().find(|project| project.id == self.id);
+            match (known, &self.edit) {
+                (None, ProjectEdit::Create { name }) => projects.insert(
+                    0,
+                    ProjectRow {
+                        id: self.id,
+                        name: name.clone(),
+                        members: Vec::new(),
+                        orders: 0,
+                        updated_at: now(),
+                        updated_by: Some(self.by.0),
+                        updated_by_name: Some(self.by.1.clone()),
+                    },
+                ),
+                (Some(project), ProjectEdit::Rename(change)) => project.name.clone_from(&change.to),
+                (Some(project), ProjectEdit::AddOrder(_)) => project.orders += 1,
+                (Some(project), ProjectEdit::RemoveOrder(_)) => project.orders -= 1,
+                (Some(project), _) => self.over_members(&mut project.members),
+                (None, _) => {}
+            }
+        });
+    }
+
+    fn answers(&self) -> Option<QueryKey> {
+        Some(Projects::record_key(self.organization, self.id))
+    }
+
+    async fn send(self, mutation: MutationId) -> Result<Written<Project>, ApiError> {
+        let Self { organization, id, edit, .. } = self;
+        match edit {
+            ProjectEdit::Create { name } => api::create(organization, mutation, id, name).await,
+            ProjectEdit::Rename(name) => {
+                api::update(organization, id, mutation, ProjectChanges { name: Some(name) }).await
+            }
+            ProjectEdit::AddMember(member) => api::add_member(organization, mutation, id, member.person_id).await,
+            ProjectEdit::RemoveMember(person) => api::remove_member(organization, mutation, id, person).await,
+            ProjectEdit::AddOrder(order) => api::add_order(organization, mutation, id, order.order_id).await,
+            ProjectEdit::RemoveOrder(order) => api::remove_order(organization, mutation, id, order.order_id).await,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What a request on the server knows: who asks, and the services that answer. Set by `server`, read by the server
+//! functions.
+
+use crate::tenancy::{Action, Module};
+use leptos::prelude::use_context;
+use millstream::sql::{Actor, Database};
+use millstream::{ApiError, OrganizationId, PersonId};
+use sqlx::PgConnection;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+/// Shared by all requests of the process; provided as context.
+#[derive(Clone)]
+pub struct Services {
+    pub database: Database,
+    pub cookie: SessionCookie,
+    /// Hashing a password takes a core for tens of milliseconds: as many at once as this has permits.
+    pub hashing: Arc<Semaphore>,
+}
+
+/// The name and the attributes of the session's cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionCookie {
+    /// Where TLS is: `__Host-`, which no other host or path can set.
+    Secure,
+    /// Plain HTTP, as in development on loopback.
+    Plain,
+}
+
+impl SessionCookie {
+    pub fn name(self) -> &'static str {
+        match self {
+            SessionCookie::Secure => "__Host-millstream",
+            SessionCookie::Plain => "millstream",
+        }
+    }
+
+    /// The `Set-Cookie` that gives the token, for as long as the session lasts.
+    pub fn give(self, token: &str) -> String {
+        self.set(token, 30 * 24 * 60 * 60)
+    }
+
+    /// The `Set-Cookie` that takes it away.
+    pub fn take(self) -> String {
+        self.set("", 0)
+    }
+
+    fn set(self, value: &str, seconds: u32) -> String {
+        let secure = if self == SessionCookie::Secure { "; Secure" } else { "" };
+        format!("{}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}", self.name())
+    }
+}
+
+/// Who asks: an extension of every request, set by the session layer.
+#[derive(Clone, Debug, Default)]
+pub struct Caller(pub Option<SignedIn>);
+
+/// A person with a session.
+#[derive(Clone, Debug)]
+pub struct SignedIn {
+    pub person: PersonId,
+    pub session: Uuid,
+    /// SHA-256 of the cookie's token.
+    pub token_hash: Vec<u8>,
+    pub name: String,
+    pub email: String,
+}
+
+/// The services of this request.
+pub fn services() -> Result<Services, ApiError> {
+    use_context::<Services>().ok_or_else(|| {
+        tracing::error!("a server function ran outside of a request");
+        ApiError::internal()
+    })
+}
+
+/// Who asks, if anybody is signed in.
+pub fn caller() -> Option<SignedIn> {
+    use_context::<axum::http::request::Parts>()?.extensions.get::<Caller>()?.0.clone()
+}
+
+/// Who asks.
+///
+/// # Errors
+/// 401 where nobody is signed in.
+pub fn signed_in() -> Result<SignedIn, ApiError> {
+    caller().ok_or_else(ApiError::unauthenticated)
+}
+
+/// The services and the person, as every organization's server function begins.
+pub fn begin() -> Result<(Database, PersonId), ApiError> {
+    let person = signed_in()?.person;
+    Ok((services()?.database, person))
+}
+
+/// The same, as the actor of a read.
+pub fn begin_read() -> Result<(Database, Actor), ApiError> {
+    let (database, person) = begin()?;
+    Ok((database, Actor::Person(person)))
+}
+
+/// Refuses who may not do this in the organization. Row-level security would too; this says it in words.
+///
+/// # Errors
+/// 404 for whom is no member (the organization is not theirs to know of), 403 for members without the right.
+pub async fn require(
+    transaction: &mut PgConnection,
+    organization: OrganizationId,
+    module: Module,
+    action: Action,
+) -> Result<(), ApiError> {
+    let may: Option<bool> = sqlx::query_scalar("select millstream.may($1, $2, $3)")
+        .bind(organization.0)
+        .bind(module.name())
+        .bind(action.name())
+        .fetch_one(transaction)
+        .await?;
+    match may {
+        Some(true) => Ok(()),
+        Some(false) => Err(ApiError::forbidden(&format!("{} {}", action.name(), module.label()))),
+        None => Err(ApiError::not_found("organization")),
+    }
+}
+
+/// A text field: trimmed, not empty, and not too long.
+pub fn text(name: &str, value: &str, most: usize) -> Result<String, ApiError> {
+    let value = value.trim();
+    if value.is_empty() {
+        return Err(ApiError::field(name, "may not be empty"));
+    }
+    if value.chars().count() > most {
+        return Err(ApiError::field(name, format!("may have {most} characters at most")));
+    }
+    if value.chars().any(|c| c == '\0') {
+        return Err(ApiError::field(name, "contains a character that cannot be stored"));
+    }
+    Ok(value.to_owned())
+}

@@ -1,0 +1,156 @@
+//! The whole application: the document, the routes, and what every page shares.
+
+use crate::orders::page::OrderPage;
+use crate::orders::table::OrdersPage;
+use crate::projects::list::ProjectsPage;
+use crate::projects::page::ProjectPage;
+use crate::tenancy::entry::{SignInPage, SignUpPage};
+use crate::tenancy::invitation::InvitationPage;
+use crate::tenancy::members::MembersPage;
+use crate::tenancy::organizations::OrganizationsPage;
+use crate::ui::feedback::{ToastRegion, Toasts, Tone, failure};
+use crate::ui::shell::{Session, Workspace};
+use crate::ui::time::provide_clock;
+use leptos::prelude::*;
+use leptos_meta::{Meta, Title, provide_meta_context};
+use leptos_router::components::{ParentRoute, Redirect, Route, Router, Routes};
+use leptos_router::{ParamSegment, SsrMode, StaticSegment};
+use millstream::ApiError;
+use millstream::hooks::{Refusal, Reports};
+
+/// The document around the application, as the server sends it.
+#[cfg(feature = "ssr")]
+pub fn shell(options: LeptosOptions) -> impl IntoView {
+    use leptos_meta::{HashedStylesheet, MetaTags};
+    view! {
+        <!DOCTYPE html>
+        <html lang="en">
+            <head>
+                <meta charset="utf-8" />
+                <meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover" />
+                <meta name="color-scheme" content="light dark" />
+                <link rel="icon" href="/favicon.svg" type="image/svg+xml" />
+                <link rel="manifest" href="/manifest.webmanifest" />
+                // Before anything is painted, so that a chosen theme does not flash.
+                <script src="/theme.js"></script>
+                <AutoReload options=options.clone() />
+                <HydrationScripts options=options.clone() />
+                <HashedStylesheet id="leptos" options />
+                <MetaTags />
+            </head>
+            <body>
+                <App />
+            </body>
+        </html>
+    }
+}
+
+/// The application.
+#[component]
+pub fn App() -> impl IntoView {
+    provide_meta_context();
+    provide_clock();
+    let toasts = Toasts::provide();
+    let session = Session::provide();
+    tell_the_document();
+
+    let reports = Reports {
+        refused: Callback::new(move |Refusal { label, error }: Refusal| {
+            toasts.say(Tone::Error, format!("{label}: {}", lower_first(&error.message)));
+        }),
+        rights_changed: Callback::new(move |_| session.refresh()),
+        left: Callback::new(move |organization| {
+            toasts.say(Tone::Info, "You are no longer a member of this organization.");
+            session.left(organization);
+        }),
+        signed_out: Callback::new(move |()| session.ended()),
+    };
+    provide_context(reports);
+
+    view! {
+        <Title formatter=|title: String| {
+            if title.is_empty() { "Millstream".to_owned() } else { format!("{title} · Millstream") }
+        } />
+        <Meta name="description" content="A live workspace for make-to-order manufacturing" />
+        <Router>
+            <Routes fallback=|| NotFound>
+                <Route path=StaticSegment("") view=HomePage ssr=SsrMode::Async />
+                <Route path=StaticSegment("sign-in") view=SignInPage ssr=SsrMode::Async />
+                <Route path=StaticSegment("sign-up") view=SignUpPage ssr=SsrMode::Async />
+                <Route path=StaticSegment("organizations") view=OrganizationsPage ssr=SsrMode::Async />
+                <Route path=(StaticSegment("join"), ParamSegment("token")) view=InvitationPage ssr=SsrMode::Async />
+                <ParentRoute path=(StaticSegment("o"), ParamSegment("organization")) view=Workspace ssr=SsrMode::Async>
+                    <Route path=StaticSegment("") view=|| view! { <Redirect path="orders" /> } />
+                    <Route path=StaticSegment("orders") view=OrdersPage />
+                    <Route path=(StaticSegment("orders"), ParamSegment("order")) view=OrderPage />
+                    <Route path=StaticSegment("projects") view=ProjectsPage />
+                    <Route path=(StaticSegment("projects"), ParamSegment("project")) view=ProjectPage />
+                    <Route path=StaticSegment("members") view=MembersPage />
+                </ParentRoute>
+            </Routes>
+        </Router>
+        <ToastRegion />
+    }
+}
+
+/// `data-hydrated` and `data-connection` on `<html>`.
+fn tell_the_document() {
+    #[cfg(feature = "hydrate")]
+    {
+        let connection = millstream::hooks::use_connection();
+        let tell = |name: &str, value: &str| {
+            if let Some(html) = document().document_element() {
+                // Setting an attribute of the root fails only for names that are no names.
+                drop(html.set_attribute(name, value));
+            }
+        };
+        Effect::new(move |_| tell("data-connection", connection.state.get()));
+        Effect::new(move |_| tell("data-hydrated", "true"));
+    }
+}
+
+fn lower_first(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// Where one lands: the first of one's organizations, or the page that makes one.
+#[component]
+fn HomePage() -> impl IntoView {
+    let session = expect_context::<Session>();
+    view! {
+        <Suspense fallback=|| ()>
+            {move || {
+                session
+                    .me()
+                    .map(|me| {
+                        let path = match me {
+                            Ok(me) => match me.organizations.first() {
+                                Some(organization) => format!("/o/{}/orders", organization.id),
+                                None => "/organizations".to_owned(),
+                            },
+                            Err(_) => "/sign-in".to_owned(),
+                        };
+                        view! { <Redirect path /> }
+                    })
+            }}
+        </Suspense>
+    }
+}
+
+#[component]
+fn NotFound() -> impl IntoView {
+    #[cfg(feature = "ssr")]
+    if let Some(response) = use_context::<leptos_axum::ResponseOptions>() {
+        response.set_status(axum::http::StatusCode::NOT_FOUND);
+    }
+    view! {
+        <Title text="Not found" />
+        <main class="entry" id="main">
+            {failure(&ApiError::not_found("page"), || ())}
+            <footer>
+                <a href="/">"To the start"</a>
+            </footer>
+        </main>
+    }
+}

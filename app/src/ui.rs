@@ -1,0 +1,10 @@
+//! The design system: what screens are made of. It knows no domain but people and their names.
+
+pub mod choice;
+pub mod editing;
+pub mod feedback;
+pub mod icon;
+pub mod person;
+pub mod shell;
+pub mod time;
+pub mod tint;
