@@ -1,0 +1,154 @@
+//! What `/api` answers when it does not answer data: always an [`ApiError`] as JSON, with the status that its kind stands
+//! for, whichever layer it comes from.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use millstream::{ApiError, Kind};
+
+/// A refused change carries the row as it is now; anything longer is no error of ours.
+const LONGEST: usize = 1024 * 1024;
+
+/// The middleware around `/api`.
+pub(crate) async fn as_api_errors(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let mut response = next.run(request).await;
+    if response.status().is_client_error() || response.status().is_server_error() {
+        response = corrected(&path, response).await;
+    }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The error as a response.
+pub(crate) fn error(error: ApiError) -> Response {
+    let status = StatusCode::from_u16(error.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, axum::Json(&error)).into_response();
+    if error.kind == Kind::Unreachable {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    }
+    response
+}
+
+/// Keeps the error if it is one of ours, else says the same in our words. Of the headers stay only those that mean
+/// something beside an error: Leptos' own, and a redirect meant for forms, go.
+async fn corrected(path: &str, response: Response) -> Response {
+    let (parts, body) = response.into_parts();
+    let told = axum::body::to_bytes(body, LONGEST).await.ok();
+    let told = told.and_then(|body| serde_json::from_slice::<ApiError>(&body).ok());
+    let mut corrected = match told {
+        Some(told) => error(told),
+        None => error(instead_of(parts.status, path)),
+    };
+    if parts.status == StatusCode::METHOD_NOT_ALLOWED {
+        *corrected.status_mut() = parts.status;
+    }
+    for name in [header::SET_COOKIE, header::RETRY_AFTER, header::ALLOW] {
+        for value in parts.headers.get_all(&name) {
+            corrected.headers_mut().append(&name, value.clone());
+        }
+    }
+    corrected
+}
+
+fn instead_of(status: StatusCode, path: &str) -> ApiError {
+    match status {
+        StatusCode::UNAUTHORIZED => ApiError::unauthenticated(),
+        StatusCode::FORBIDDEN => {
+            ApiError::new(Kind::Forbidden, "This request came from another site, so it was not carried out.")
+        }
+        StatusCode::NOT_FOUND => ApiError::new(Kind::NotFound, format!("There is nothing at {path}.")),
+        StatusCode::METHOD_NOT_ALLOWED => ApiError::new(Kind::Malformed, format!("{path} does not take this method.")),
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(Kind::TooLarge, "This is more than can be sent at once."),
+        StatusCode::TOO_MANY_REQUESTS => ApiError::new(Kind::TooMany, "Too many requests: try again later."),
+        StatusCode::SERVICE_UNAVAILABLE => {
+            ApiError::new(Kind::Unreachable, "The server cannot answer at the moment. Try again shortly.")
+        }
+        status if status.is_client_error() => ApiError::new(Kind::Malformed, "The request cannot be read."),
+        _ => ApiError::internal(),
+    }
+}
+
+/// Takes the whole body in, so that what follows knows it.
+///
+/// # Errors
+/// 413 where it is longer than `most` bytes; told by its length, not a byte of it is read.
+pub(crate) async fn whole(request: Request, most: usize) -> Result<Request, ApiError> {
+    let too_large = || {
+        ApiError::new(Kind::TooLarge, format!("This is more than can be sent at once: {} KiB at most.", most / 1024))
+    };
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > most) {
+        return Err(too_large());
+    }
+    let (parts, body) = request.into_parts();
+    // The other way to fail is that the client has gone, and then nobody reads the answer.
+    let body = axum::body::to_bytes(body, most).await.map_err(|_| too_large())?;
+    if std::str::from_utf8(&body).is_err() {
+        return Err(ApiError::new(Kind::Malformed, "The request cannot be read: it is not UTF-8."));
+    }
+    Ok(Request::from_parts(parts, Body::from(body)))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    async fn told(response: Response) -> (StatusCode, ApiError) {
+        let response = corrected("/api/x", response).await;
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+        assert!(response.headers().get(header::LOCATION).is_none());
+        assert!(response.headers().get("serverfnerror").is_none());
+        let status = response.status();
+        let body = axum::body::to_bytes(response.into_body(), LONGEST).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_error_of_a_server_function_gets_its_status() {
+        let error = ApiError::field("title", "is empty");
+        let body = serde_json::to_string(&error).unwrap();
+        let headers = [("serverfnerror", "/api/x"), ("location", "/elsewhere")];
+        let answer = (StatusCode::INTERNAL_SERVER_ERROR, headers, body).into_response();
+        assert_eq!(told(answer).await, (StatusCode::UNPROCESSABLE_ENTITY, error));
+    }
+
+    #[tokio::test]
+    async fn what_other_layers_say_is_said_in_our_words() {
+        for (status, kind) in [
+            (StatusCode::PAYLOAD_TOO_LARGE, Kind::TooLarge),
+            (StatusCode::NOT_FOUND, Kind::NotFound),
+            (StatusCode::FORBIDDEN, Kind::Forbidden),
+            (StatusCode::METHOD_NOT_ALLOWED, Kind::Malformed),
+            (StatusCode::TOO_MANY_REQUESTS, Kind::TooMany),
+            (StatusCode::INTERNAL_SERVER_ERROR, Kind::Internal),
+        ] {
+            let (answered, error) = told((status, "<html>").into_response()).await;
+            assert_eq!((answered, error.kind), (status, kind));
+        }
+        let (_, error) = told(StatusCode::NOT_FOUND.into_response()).await;
+        assert!(error.message.contains("/api/x"));
+    }
+
+    #[tokio::test]
+    async fn cookies_and_waiting_times_stay() {
+        let headers = [(header::SET_COOKIE, "a=b"), (header::RETRY_AFTER, "7")];
+        let answer = (StatusCode::TOO_MANY_REQUESTS, headers).into_response();
+        let response = corrected("/api/x", answer).await;
+        assert_eq!(response.headers()[header::SET_COOKIE], "a=b");
+        assert_eq!(response.headers()[header::RETRY_AFTER], "7");
+    }
+
+    #[tokio::test]
+    async fn a_body_is_taken_up_to_its_bound() {
+        let request = |bytes: usize| Request::new(Body::from("a".repeat(bytes)));
+        assert!(whole(request(8), 8).await.is_ok());
+        assert_eq!(whole(request(9), 8).await.unwrap_err().kind, Kind::TooLarge);
+        let bytes = Request::new(Body::from(vec![0xff]));
+        assert_eq!(whole(bytes, 8).await.unwrap_err().kind, Kind::Malformed);
+    }
+}

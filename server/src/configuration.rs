@@ -1,0 +1,442 @@
+//! What the environment says about this server, read once at the start into one `Configuration`.
+//! Everything here decides from strings: nothing may be opened, connected to or created, and
+//! whether a path or a host exists is for those who use it to find out.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+const ADDR: &str = "MILLSTREAM_ADDR";
+const DATABASE_URL: &str = "DATABASE_URL";
+const DATA_DIR: &str = "MILLSTREAM_DATA_DIR";
+const DEMO: &str = "MILLSTREAM_DEMO";
+const PUBLIC_URL: &str = "MILLSTREAM_PUBLIC_URL";
+const POSTGRES_BIN: &str = "MILLSTREAM_POSTGRES_BIN";
+
+const PREFIX: &str = "MILLSTREAM_";
+const KNOWN: [&str; 6] = [ADDR, DATABASE_URL, DATA_DIR, DEMO, PUBLIC_URL, POSTGRES_BIN];
+
+/// Variables the tests set for themselves. The server ignores them instead of refusing to start,
+/// so that a server started from inside a test run is the same server.
+///
+/// - `MILLSTREAM_TEST_DATA_DIR`: the data directory of a server started as a process of its own.
+/// - `MILLSTREAM_TEST_DATABASE_URL`: a database the tests may use instead of a cluster of theirs.
+pub const FOR_TESTS: [&str; 2] = ["MILLSTREAM_TEST_DATA_DIR", "MILLSTREAM_TEST_DATABASE_URL"];
+
+/// Everything the environment decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Configuration {
+    /// Where the server listens.
+    pub addr: SocketAddr,
+    /// The database to use; without one the server keeps its own PostgreSQL.
+    pub database_url: Option<DatabaseUrl>,
+    /// What the server keeps on disk lives under here.
+    pub data_dir: PathBuf,
+    /// Whether an empty database is filled with the demonstration.
+    pub demo: Demo,
+    /// The address people type, where it differs from the one listened on.
+    pub public_url: Option<PublicUrl>,
+    /// The directory with PostgreSQL's programs, where they are not to be looked for.
+    pub postgres_bin: Option<PathBuf>,
+}
+
+/// What to do with the demonstration data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demo {
+    /// Put it into an empty database.
+    Fill,
+    /// Leave the database as it is.
+    Leave,
+}
+
+/// Whether browsers are told to send cookies over https alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cookies {
+    /// People come by https: cookies carry `Secure`.
+    Secure,
+    /// People come by plain http, where a `Secure` cookie would never be sent back.
+    Plain,
+}
+
+/// A PostgreSQL URL. Its password never shows in `Debug`, so a logged configuration is harmless.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// The whole URL, password included: for the connection, never for a log.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseUrl({})", without_secrets(&self.0))
+    }
+}
+
+/// The scheme and host by which people reach this server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrl {
+    cookies: Cookies,
+    origin: String,
+}
+
+impl PublicUrl {
+    /// `https://host[:port]`, lower-case and without a trailing slash, ready for a path.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+}
+
+/// Why the environment does not make a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("{variable} is `{value}`, but {expected}")]
+    Wrong { variable: &'static str, value: String, expected: &'static str },
+    #[error("{variable} is set but empty: give it a value or unset it ({expected})")]
+    Empty { variable: &'static str, expected: &'static str },
+    #[error("{variable} holds bytes that are not UTF-8: write its value in UTF-8")]
+    NotUnicode { variable: String },
+    #[error("{variable} is not a variable Millstream knows: correct its name or unset it (known: {known})", known = KNOWN.join(", "))]
+    Unknown { variable: String },
+}
+
+impl Configuration {
+    /// The configuration the process's environment describes.
+    pub fn from_env() -> Result<Self, Error> {
+        let set = readable(std::env::vars_os())?;
+        refuse_unknown(set.keys().map(String::as_str))?;
+        Self::parse(|variable| set.get(variable).cloned())
+    }
+
+    /// The configuration described by `value`, which gives what a variable is set to, if it is.
+    pub fn parse(value: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        Ok(Self {
+            addr: read(&value, ADDR, addr, ADDR_EXPECTED)?.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 3000))),
+            database_url: read_secret(&value)?,
+            data_dir: read(&value, DATA_DIR, path, DATA_DIR_EXPECTED)?.unwrap_or_else(|| PathBuf::from(".millstream")),
+            demo: read(&value, DEMO, demo, DEMO_EXPECTED)?.unwrap_or(Demo::Leave),
+            public_url: read(&value, PUBLIC_URL, public_url, PUBLIC_URL_EXPECTED)?,
+            postgres_bin: read(&value, POSTGRES_BIN, path, POSTGRES_BIN_EXPECTED)?,
+        })
+    }
+
+    /// Whether cookies are `Secure`: they are when people come by https, and without a public
+    /// URL they come to the plain address the server listens on.
+    pub fn cookies(&self) -> Cookies {
+        self.public_url.as_ref().map_or(Cookies::Plain, |url| url.cookies)
+    }
+}
+
+/// Refuses the first of `names` that has our prefix and no meaning: a misspelt variable would
+/// otherwise be a setting silently not made.
+pub fn refuse_unknown<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), Error> {
+    // Sorted, so that the same environment is always refused with the same sentence.
+    let mut unknown: Vec<&str> = names
+        .into_iter()
+        .filter(|name| name.starts_with(PREFIX))
+        .filter(|name| !KNOWN.contains(name) && !FOR_TESTS.contains(name))
+        .collect();
+    unknown.sort_unstable();
+    match unknown.first() {
+        Some(name) => Err(Error::Unknown { variable: (*name).to_owned() }),
+        None => Ok(()),
+    }
+}
+
+/// The variables that concern us as text; others may hold whatever bytes they like.
+fn readable(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<HashMap<String, String>, Error> {
+    let mut set = HashMap::new();
+    for (name, value) in variables {
+        // A name that is not UTF-8 may still begin with our prefix: it is then an unknown one.
+        let name = name.to_string_lossy().into_owned();
+        if !name.starts_with(PREFIX) && name != DATABASE_URL {
+            continue;
+        }
+        match value.into_string() {
+            Ok(value) => set.insert(name, value),
+            Err(_) => return Err(Error::NotUnicode { variable: name }),
+        };
+    }
+    Ok(set)
+}
+
+const ADDR_EXPECTED: &str = "an IP address with a port is expected, such as 127.0.0.1:3000";
+const DATABASE_URL_EXPECTED: &str =
+    "a postgres:// or postgresql:// URL is expected, such as postgres://user@host/millstream";
+const DATA_DIR_EXPECTED: &str = "the path of a directory is expected, such as .millstream";
+const DEMO_EXPECTED: &str = "1, true, 0 or false is expected";
+const PUBLIC_URL_EXPECTED: &str =
+    "http:// or https:// and a host is expected, with no path, such as https://millstream.example";
+const POSTGRES_BIN_EXPECTED: &str =
+    "the directory holding PostgreSQL's `postgres` is expected, such as /usr/lib/postgresql/17/bin";
+
+fn read<T>(
+    value: impl Fn(&str) -> Option<String>,
+    variable: &'static str,
+    understand: impl Fn(&str) -> Option<T>,
+    expected: &'static str,
+) -> Result<Option<T>, Error> {
+    match value(variable) {
+        None => Ok(None),
+        // Not taken as unset: an empty value is mostly another variable that failed to expand.
+        Some(text) if text.is_empty() => Err(Error::Empty { variable, expected }),
+        Some(text) => match understand(&text) {
+            Some(understood) => Ok(Some(understood)),
+            None => Err(Error::Wrong { variable, value: text, expected }),
+        },
+    }
+}
+
+fn read_secret(value: impl Fn(&str) -> Option<String>) -> Result<Option<DatabaseUrl>, Error> {
+    read(value, DATABASE_URL, database_url, DATABASE_URL_EXPECTED).map_err(|error| match error {
+        Error::Wrong { variable, value, expected } => {
+            Error::Wrong { variable, value: without_secrets(&value), expected }
+        }
+        other => other,
+    })
+}
+
+/// A database address reduced to its scheme. A password may stand before the host or among the
+/// parameters, and in a malformed address anywhere, so nothing but a scheme we know is repeated.
+fn without_secrets(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, _)) if SCHEMES.contains(&scheme) => format!("{scheme}://…"),
+        _ => "(not shown, it may hold a password)".to_owned(),
+    }
+}
+
+const SCHEMES: [&str; 7] = ["postgres", "postgresql", "mysql", "mariadb", "sqlite", "http", "https"];
+
+fn addr(text: &str) -> Option<SocketAddr> {
+    text.parse().ok()
+}
+
+fn path(text: &str) -> Option<PathBuf> {
+    // A NUL cannot be in a path, and the first use of one would fail with a stranger sentence.
+    (!text.contains('\0')).then(|| PathBuf::from(text))
+}
+
+fn demo(text: &str) -> Option<Demo> {
+    match text {
+        "1" | "true" => Some(Demo::Fill),
+        "0" | "false" => Some(Demo::Leave),
+        _ => None,
+    }
+}
+
+fn database_url(text: &str) -> Option<DatabaseUrl> {
+    let rest = text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"))?;
+    (!rest.is_empty()).then(|| DatabaseUrl(text.to_owned()))
+}
+
+fn public_url(text: &str) -> Option<PublicUrl> {
+    let (scheme, rest) = text.split_once("://")?;
+    let scheme = scheme.to_ascii_lowercase();
+    let cookies = match scheme.as_str() {
+        "https" => Cookies::Secure,
+        "http" => Cookies::Plain,
+        _ => return None,
+    };
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    let (host, port) = host_and_port(authority)?;
+    if !is_host(host) || port.is_some_and(|port| !is_port(port)) {
+        return None;
+    }
+    Some(PublicUrl { cookies, origin: format!("{scheme}://{}", authority.to_ascii_lowercase()) })
+}
+
+/// Splits at the colon of the port, which is not one of the colons inside `[::1]`.
+fn host_and_port(authority: &str) -> Option<(&str, Option<&str>)> {
+    let end_of_host = if authority.starts_with('[') {
+        authority.find(']')? + 1
+    } else {
+        authority.find(':').unwrap_or(authority.len())
+    };
+    let (host, rest) = authority.split_at(end_of_host);
+    if rest.is_empty() {
+        return Some((host, None));
+    }
+    Some((host, Some(rest.strip_prefix(':')?)))
+}
+
+fn is_host(host: &str) -> bool {
+    if let Some(inside) = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+        return inside.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    !host.is_empty()
+        && host.split('.').all(|label| {
+            !label.is_empty()
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        })
+}
+
+fn is_port(port: &str) -> bool {
+    port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt;
+
+    fn parse(variables: &[(&str, &str)]) -> Result<Configuration, Error> {
+        Configuration::parse(|name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    fn refusal(variable: &str, value: &str) -> String {
+        parse(&[(variable, value)]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_empty_environment_is_enough() {
+        assert_eq!(
+            parse(&[]).unwrap(),
+            Configuration {
+                addr: "127.0.0.1:3000".parse().unwrap(),
+                database_url: None,
+                data_dir: PathBuf::from(".millstream"),
+                demo: Demo::Leave,
+                public_url: None,
+                postgres_bin: None,
+            }
+        );
+        assert_eq!(parse(&[]).unwrap().cookies(), Cookies::Plain);
+    }
+
+    #[test]
+    fn every_variable_is_read() {
+        let configuration = parse(&[
+            ("MILLSTREAM_ADDR", "[::]:8080"),
+            ("DATABASE_URL", "postgresql://u:geheim@h/db"),
+            ("MILLSTREAM_DATA_DIR", "/srv/millstream"),
+            ("MILLSTREAM_DEMO", "true"),
+            ("MILLSTREAM_PUBLIC_URL", "HTTPS://Example.ORG:8443/"),
+            ("MILLSTREAM_POSTGRES_BIN", "/opt/pg/bin"),
+        ])
+        .unwrap();
+        assert_eq!(configuration.addr, "[::]:8080".parse().unwrap());
+        assert_eq!(configuration.database_url.as_ref().unwrap().expose(), "postgresql://u:geheim@h/db");
+        assert_eq!(configuration.data_dir, PathBuf::from("/srv/millstream"));
+        assert_eq!(configuration.demo, Demo::Fill);
+        assert_eq!(configuration.cookies(), Cookies::Secure);
+        assert_eq!(configuration.public_url.as_ref().unwrap().origin(), "https://example.org:8443");
+        assert_eq!(configuration.postgres_bin, Some(PathBuf::from("/opt/pg/bin")));
+        assert!(!format!("{configuration:?}").contains("geheim"));
+    }
+
+    #[test]
+    fn the_demo_has_two_words_for_each_answer() {
+        for (text, demo) in [("1", Demo::Fill), ("true", Demo::Fill), ("0", Demo::Leave), ("false", Demo::Leave)] {
+            assert_eq!(parse(&[("MILLSTREAM_DEMO", text)]).unwrap().demo, demo);
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_with_variable_value_and_expectation() {
+        for (variable, value, expectation) in [
+            ("MILLSTREAM_ADDR", "localhost", "127.0.0.1:3000"),
+            ("MILLSTREAM_ADDR", "127.0.0.1", "with a port"),
+            ("MILLSTREAM_ADDR", "127.0.0.1:70000", "with a port"),
+            ("MILLSTREAM_DEMO", "yes", "1, true, 0 or false"),
+            ("MILLSTREAM_DEMO", "TRUE", "1, true, 0 or false"),
+            ("MILLSTREAM_PUBLIC_URL", "example.org", "https://"),
+        ] {
+            let sentence = refusal(variable, value);
+            assert!(sentence.contains(variable), "{sentence}");
+            assert!(sentence.contains(&format!("`{value}`")), "{sentence}");
+            assert!(sentence.contains(expectation), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn an_empty_value_is_refused() {
+        for variable in KNOWN {
+            let sentence = refusal(variable, "");
+            assert!(sentence.starts_with(variable), "{sentence}");
+            assert!(sentence.contains("empty"), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_refused_database_url_keeps_its_password() {
+        for url in [
+            "mysql://u:geheim@h/db",
+            "mysql://h/db?password=geheim",
+            "u:geheim@h",
+            "host=h password=geheim",
+            "geheim://x",
+            "Geheim1://x",
+            "postgres:/u:geheim@h",
+        ] {
+            let sentence = refusal("DATABASE_URL", url);
+            assert!(sentence.contains("postgres://"), "{sentence}");
+            assert!(!sentence.to_lowercase().contains("geheim"), "{sentence}");
+        }
+        assert!(refusal("DATABASE_URL", "mysql://u:p@h/db").contains("`mysql://…`"));
+        assert!(refusal("DATABASE_URL", "postgres://").contains("expected"));
+    }
+
+    #[test]
+    fn a_public_url_is_a_scheme_and_a_host() {
+        for (url, origin, cookies) in [
+            ("http://localhost:3000", "http://localhost:3000", Cookies::Plain),
+            ("https://a.b-c.example", "https://a.b-c.example", Cookies::Secure),
+            ("https://[::1]:3000/", "https://[::1]:3000", Cookies::Secure),
+            ("http://192.0.2.1", "http://192.0.2.1", Cookies::Plain),
+        ] {
+            let configuration = parse(&[("MILLSTREAM_PUBLIC_URL", url)]).unwrap();
+            assert_eq!(configuration.cookies(), cookies);
+            assert_eq!(configuration.public_url.unwrap().origin(), origin);
+        }
+        for url in [
+            "ftp://h",
+            "https://",
+            "https:///",
+            "https://h/path",
+            "https://h?q",
+            "https://u@h",
+            "https://h:",
+            "https://h:0",
+            "https://h:+1",
+            "https://h:99999",
+            "https://h h",
+            "https://[::1",
+            "https://[::1]x",
+            "https://-h",
+            "https://h..g",
+        ] {
+            assert!(parse(&[("MILLSTREAM_PUBLIC_URL", url)]).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_variable_of_ours_is_refused_by_name() {
+        assert_eq!(
+            refuse_unknown(["PATH", "MILLSTREAM_PORT", "MILLSTREAM_DEMO"]),
+            Err(Error::Unknown { variable: "MILLSTREAM_PORT".to_owned() })
+        );
+        assert_eq!(
+            refuse_unknown(KNOWN.into_iter().chain(FOR_TESTS).chain(["LEPTOS_SITE_ADDR", "PATH", "millstream_x"])),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn only_our_variables_have_to_be_utf8() {
+        let bytes = || OsString::from_vec(vec![0xff]);
+        let read = |name: &str| readable([(OsString::from(name), bytes())]);
+        assert_eq!(read("OTHER"), Ok(HashMap::new()));
+        for name in ["MILLSTREAM_DATA_DIR", "DATABASE_URL"] {
+            assert_eq!(read(name), Err(Error::NotUnicode { variable: name.to_owned() }));
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `GET /live`: who may open the live connection. What happens on it is the hub's business.
+
+use crate::answers;
+use crate::routes::Web;
+use app::request::Caller;
+use axum::Extension;
+use axum::extract::State;
+use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use millstream::{ApiError, Kind, hub};
+
+const PROTOCOL: &str = "millstream.v1";
+const LARGEST_MESSAGE: usize = 256 * 1024;
+/// axum's default of 128 KiB is what ten thousand idle connections cannot afford.
+const READ_BUFFER: usize = 4096;
+/// Frames are written whole and at once.
+const WRITE_BUFFER: usize = 0;
+
+pub(crate) async fn connect(
+    State(web): State<Web>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let upgrade = match upgrade {
+        Ok(upgrade) if upgrade.requested_protocols().any(|protocol| protocol == PROTOCOL) => upgrade,
+        _ => {
+            return answers::error(ApiError::new(
+                Kind::Malformed,
+                format!("This address speaks WebSocket with the subprotocol {PROTOCOL}."),
+            ));
+        }
+    };
+    let Some(caller) = caller.0 else {
+        return answers::error(ApiError::unauthenticated());
+    };
+    if !Origins::of(&headers).are_ours(web.public_origin.as_deref()) {
+        return answers::error(ApiError::new(
+            Kind::Forbidden,
+            "The live connection can be opened by our own pages only.",
+        ));
+    }
+    upgrade
+        .protocols([PROTOCOL])
+        .max_message_size(LARGEST_MESSAGE)
+        .max_frame_size(LARGEST_MESSAGE)
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        .on_upgrade(move |socket| hub::serve(web.hub, socket, caller.person, caller.session))
+}
+
+/// Where the request says it comes from. A browser sends no preflight for a WebSocket, but it sends these.
+#[derive(Debug, Default)]
+struct Origins<'a> {
+    origin: Option<&'a str>,
+    host: Option<&'a str>,
+    fetch_site: Option<&'a str>,
+}
+
+impl<'a> Origins<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        // What is no text is no origin of ours either, but must not count as absent.
+        let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+        Self {
+            origin: text(header::ORIGIN.as_str()),
+            host: text(header::HOST.as_str()),
+            fetch_site: text("sec-fetch-site"),
+        }
+    }
+
+    fn are_ours(&self, public_origin: Option<&str>) -> bool {
+        let Some(origin) = self.origin else {
+            return self.fetch_site.is_none(); // no browser, so nobody's cookies are borrowed
+        };
+        if public_origin.is_some_and(|ours| ours.eq_ignore_ascii_case(origin)) {
+            return true;
+        }
+        let authority = origin.split_once("://").map(|(_, authority)| authority);
+        matches!((authority, self.host), (Some(authority), Some(host)) if authority.eq_ignore_ascii_case(host))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ours(origin: Option<&str>, host: &str, fetch_site: Option<&str>) -> bool {
+        let origins = Origins { origin, host: Some(host), fetch_site };
+        origins.are_ours(Some("https://mill.example"))
+    }
+
+    #[test]
+    fn our_own_pages_may_connect() {
+        assert!(ours(Some("http://127.0.0.1:3000"), "127.0.0.1:3000", Some("same-origin")));
+        assert!(ours(Some("https://mill.example"), "10.0.0.7:3000", None));
+    }
+
+    #[test]
+    fn other_pages_may_not() {
+        for origin in ["https://evil.example", "null", "", "https://mill.example.evil.example", "http://127.0.0.1:3001"]
+        {
+            assert!(!ours(Some(origin), "127.0.0.1:3000", Some("cross-site")), "{origin}");
+        }
+        assert!(!Origins { origin: Some("null"), ..Origins::default() }.are_ours(None));
+    }
+
+    #[test]
+    fn a_missing_origin_is_for_programs_only() {
+        assert!(ours(None, "127.0.0.1:3000", None));
+        assert!(!ours(None, "127.0.0.1:3000", Some("none")));
+    }
+}

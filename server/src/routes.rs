@@ -1,0 +1,193 @@
+//! Which address leads where, and through which layers. What they answer stands elsewhere.
+
+use crate::answers;
+use crate::feeding::Pulse;
+use crate::rate_limit::{self, Limits};
+use crate::security_headers::{self, Transport};
+use crate::session_layer::find_caller;
+use crate::sign_in_form::Form;
+use crate::site::Watch;
+use crate::{live, probes};
+use app::request::{Caller, Services};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{from_fn, from_fn_with_state, map_response_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use leptos::config::LeptosOptions;
+use leptos::prelude::provide_context;
+use leptos::server_fn::axum::server_fn_paths;
+use leptos_axum::{ErrorHandler, LeptosRoutes};
+use millstream::hooks::RequestCache;
+use millstream::hub::Hub;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::csrf::{ConfigError, CsrfLayer};
+use tower_http::services::ServeDir;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+const LARGEST_BODY: usize = 256 * 1024;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct Web {
+    pub(crate) services: Services,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) limits: Arc<Limits>,
+    /// The origin that browsers name, where it is not the address listened on.
+    pub(crate) public_origin: Option<String>,
+    pub(crate) started: SystemTime,
+}
+
+/// The whole site.
+///
+/// # Errors
+/// Where the public URL is no origin.
+pub(crate) fn router(
+    web: Web,
+    options: LeptosOptions,
+    transport: Transport,
+    watch: Watch,
+) -> Result<Router, ConfigError> {
+    let site = Router::new()
+        .merge(api(&web)?)
+        .merge(live_connection(&web))
+        .merge(operators(&web))
+        .merge(pages(&web, options, watch))
+        .layer(map_response_with_state(transport, security_headers::add));
+    Ok(site)
+}
+
+/// Server functions, and the forms beside them. Read from the last layer to the first.
+fn api(web: &Web) -> Result<Router, ConfigError> {
+    let mut csrf = CsrfLayer::new();
+    if let Some(origin) = &web.public_origin {
+        csrf = csrf.add_trusted_origin(origin)?;
+    }
+    let functions = Functions::registered();
+    let answer = move |State(web): State<Web>, request: Request| async move {
+        match function_or_form(&web, &functions, request).await {
+            Ok(response) => response,
+            Err(error) => answers::error(error),
+        }
+    };
+    let api = Router::new()
+        .route("/api", any(answer.clone()))
+        .route("/api/", any(answer.clone()))
+        .route("/api/{*path}", any(answer))
+        .layer(from_fn_with_state(web.clone(), find_caller))
+        .layer(from_fn_with_state(web.clone(), rate_limit::limit))
+        .layer(csrf)
+        .layer(CatchPanicLayer::new())
+        .layer(from_fn(answers::as_api_errors))
+        .layer(CompressionLayer::new());
+    Ok(api.with_state(web.clone()))
+}
+
+/// The methods of the server functions, by path.
+#[derive(Clone)]
+struct Functions(Arc<HashMap<&'static str, Vec<Method>>>);
+
+impl Functions {
+    fn registered() -> Self {
+        let mut methods: HashMap<_, Vec<_>> = HashMap::new();
+        for (path, method) in server_fn_paths() {
+            methods.entry(path).or_default().push(method);
+        }
+        Self(Arc::new(methods))
+    }
+}
+
+async fn function_or_form(
+    web: &Web,
+    functions: &Functions,
+    request: Request,
+) -> Result<Response, millstream::ApiError> {
+    let path = request.uri().path().to_owned();
+    let Some(methods) = functions.0.get(path.as_str()) else {
+        return Ok(StatusCode::NOT_FOUND.into_response());
+    };
+    if !methods.contains(request.method()) {
+        let allowed: Vec<_> = methods.iter().map(Method::as_str).collect();
+        let allowed = [(header::ALLOW, allowed.join(", "))];
+        return Ok((StatusCode::METHOD_NOT_ALLOWED, allowed).into_response());
+    }
+    let mut request = answers::whole(request, LARGEST_BODY).await?;
+    if let Some(form) = Form::of(&path, request.headers()) {
+        let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
+        let body = axum::body::to_bytes(request.into_body(), LARGEST_BODY).await;
+        return form.answer(web, &caller, &body.unwrap_or_default()).await;
+    }
+    // To what accepts HTML Leptos answers with a redirect, as if it came from a form; here it never does.
+    request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    let services = web.services.clone();
+    let context = move || provide_context(services.clone());
+    Ok(leptos_axum::handle_server_fns_with_context(context, request).await.into_response())
+}
+
+fn live_connection(web: &Web) -> Router {
+    Router::new()
+        .route("/live", get(live::connect))
+        .layer(from_fn_with_state(web.clone(), find_caller))
+        .with_state(web.clone())
+}
+
+fn operators(web: &Web) -> Router {
+    Router::new()
+        .route("/healthz", get(probes::healthz))
+        .route("/readyz", get(probes::readyz))
+        .route("/metrics", get(probes::metrics))
+        .layer(SetResponseHeaderLayer::overriding(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
+        .with_state(web.clone())
+}
+
+/// Pages, and files for every address that is no page.
+fn pages(web: &Web, options: LeptosOptions, watch: Watch) -> Router {
+    let services = web.services.clone();
+    let context = move || {
+        provide_context(services.clone());
+        provide_context(RequestCache::default());
+        security_headers::guard_page(watch);
+    };
+    // The server functions have their own routes above.
+    let functions = server_fn_paths().map(|(path, _)| path.to_owned()).collect();
+    let (list, _) = leptos_axum::generate_route_list_with_exclusions_and_ssg_and_context(
+        app::App,
+        Some(functions),
+        context.clone(),
+    );
+    let around_pages = ServiceBuilder::new()
+        .layer(CompressionLayer::new())
+        .layer(CatchPanicLayer::new())
+        .layer(from_fn_with_state(web.clone(), find_caller));
+    let shell = {
+        let options = options.clone();
+        move || app::shell(options.clone())
+    };
+    let no_page = ErrorHandler::new_with_context(context.clone(), app::shell, options.clone());
+    // The names of built files say nothing of their content, so each use asks whether they are still the same.
+    let around_files =
+        || SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let built = ServiceBuilder::new().layer(around_files()).service(files(&options, &options.site_pkg_dir));
+    let public = files(&options, "").fallback(around_pages.clone().service(no_page));
+    let pages = Router::new()
+        .leptos_routes_with_context(&options, list, context, shell)
+        .layer(around_pages)
+        .with_state(options.clone());
+    pages
+        .nest_service(options.site_pkg_dir_route_base().trim_end_matches('/'), built)
+        .fallback_service(ServiceBuilder::new().layer(around_files()).service(public))
+}
+
+fn files(options: &LeptosOptions, folder: &str) -> ServeDir {
+    ServeDir::new(std::path::Path::new(&*options.site_root).join(folder))
+        .append_index_html_on_directories(false)
+        .precompressed_br()
+        .precompressed_gzip()
+}

@@ -1,0 +1,57 @@
+//! Brings the schema up to date at the start, as the owner, and keeps the coming days' event partitions made.
+
+use crate::roles::connect_owner;
+use crate::running::BootError;
+use crate::shutdown::Stopping;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
+use std::time::Duration;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const SOON: Duration = Duration::from_secs(5 * 60);
+
+/// Migrates, makes the partitions and makes sure of an epoch. Several nodes may do so at once: sqlx lets one after the
+/// other in.
+pub(crate) async fn bring_up(connection: &mut PgConnection) -> Result<(), BootError> {
+    MIGRATIONS.run(&mut *connection).await.map_err(BootError::Migrate)?;
+    make_partitions(connection)
+        .await
+        .map_err(|why| BootError::Schema { attempt: "make the event table's partitions", why })?;
+    sqlx::query("select millstream.ensure_epoch()")
+        .execute(connection)
+        .await
+        .map_err(|why| BootError::Schema { attempt: "begin the database's epoch", why })?;
+    Ok(())
+}
+
+/// Makes the partitions once an hour until told to stop. Connects anew each time: the owner's rights lie nowhere open.
+pub(crate) async fn keep_partitions(owner: PgConnectOptions, mut stopping: Stopping) {
+    let mut pause = HOUR;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stopping.begun() => return,
+        }
+        let made = async {
+            let mut connection = connect_owner(&owner).await.map_err(|why| why.sentence())?;
+            make_partitions(&mut connection).await.map_err(|why| why.to_string())?;
+            connection.close().await.map_err(|why| why.to_string())
+        };
+        pause = match made.await {
+            Ok(()) => HOUR,
+            // Nothing is lost meanwhile: fourteen days are made ahead, and behind them stands the default partition.
+            Err(why) => {
+                tracing::warn!("could not make the event table's partitions, trying again soon: {why}");
+                SOON
+            }
+        };
+    }
+}
+
+async fn make_partitions(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("select millstream.make_event_partitions()").execute(connection).await?;
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! Who asks: looks the session's cookie up and tells every handler behind it by the extension [`Caller`].
+
+use crate::answers;
+use crate::routes::Web;
+use app::request::{Caller, SignedIn};
+use app::tenancy::session::acting::hash_of;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use millstream::sql::Database;
+use millstream::{ApiError, Kind, PersonId};
+use uuid::Uuid;
+
+/// Longer than any token of ours.
+const LONGEST_TOKEN: usize = 128;
+
+/// The middleware. Costs one statement where there is a cookie, none where not.
+pub(crate) async fn find_caller(State(web): State<Web>, mut request: Request, next: Next) -> Response {
+    let caller = match token(request.headers(), web.services.cookie.name()) {
+        None => Caller(None),
+        Some(token) => match session(&web.services.database, token).await {
+            Ok(found) => Caller(found),
+            Err(error) => return refusal(request.uri().path(), error),
+        },
+    };
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+async fn session(database: &Database, token: &str) -> Result<Option<SignedIn>, ApiError> {
+    let token_hash = hash_of(token);
+    let found: Option<(Uuid, Uuid, String, String)> =
+        sqlx::query_as("select session_id, person_id, email, name from session_of($1)")
+            .bind(&token_hash)
+            .fetch_optional(&database.app)
+            .await?;
+    Ok(found.map(|(session, person, email, name)| SignedIn {
+        person: PersonId(person),
+        session,
+        token_hash,
+        name,
+        email,
+    }))
+}
+
+/// The value of the cookie with this name, if it can be a token.
+fn token<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|cookies| cookies.to_str().ok())
+        .flat_map(|cookies| cookies.split(';'))
+        .filter_map(|cookie| cookie.trim().split_once('='))
+        .find(|(its_name, _)| *its_name == name)
+        .map(|(_, token)| token)
+        .filter(|token| !token.is_empty() && token.len() <= LONGEST_TOKEN)
+}
+
+fn refusal(path: &str, error: ApiError) -> Response {
+    if path.starts_with("/api") || path == "/live" {
+        return answers::error(error);
+    }
+    let (status, text) = match error.kind {
+        Kind::Unreachable => {
+            (StatusCode::SERVICE_UNAVAILABLE, "The database cannot be reached at the moment. Try again shortly.")
+        }
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on our side. Try again."),
+    };
+    let mut response = (status, text).into_response();
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    response
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn cookies(values: &[&str]) -> HeaderMap {
+        let values = values.iter().map(|value| (header::COOKIE, value.parse().unwrap()));
+        values.collect()
+    }
+
+    #[test]
+    fn the_cookie_is_found_among_others() {
+        let headers = cookies(&["a=b; xmillstream=no", "c; millstream=t0ken; d=e"]);
+        assert_eq!(token(&headers, "millstream"), Some("t0ken"));
+        assert_eq!(token(&headers, "__Host-millstream"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_a_token_is_not_asked_for() {
+        assert_eq!(token(&cookies(&["millstream="]), "millstream"), None);
+        let long = format!("millstream={}", "a".repeat(LONGEST_TOKEN + 1));
+        assert_eq!(token(&cookies(&[&long]), "millstream"), None);
+        assert_eq!(token(&HeaderMap::new(), "millstream"), None);
+    }
+}
