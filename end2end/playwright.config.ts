@@ -1,0 +1,38 @@
+import { defineConfig } from '@playwright/test';
+
+// The server under test is started by ./server.ts, which puts its address into MILLSTREAM_URL.
+// Tests tagged @soak take long and run only with MILLSTREAM_SOAK=1 (`make soak`).
+const soak = process.env.MILLSTREAM_SOAK === '1';
+
+export default defineConfig({
+  testDir: './tests',
+  outputDir: './test-results',
+  globalSetup: './server.ts',
+  fullyParallel: true,
+  forbidOnly: !!process.env.CI,
+  workers: 2,
+  retries: 0,
+  reporter: 'list',
+  grep: soak ? /@soak/ : undefined,
+  grepInvert: soak ? undefined : /@soak/,
+  timeout: soak ? 30 * 60_000 : 60_000,
+  use: {
+    baseURL: process.env.MILLSTREAM_URL,
+    browserName: 'chromium',
+    headless: true,
+    screenshot: 'only-on-failure',
+    trace: 'retain-on-failure',
+    launchOptions: {
+      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+      args: [
+        '--no-sandbox',
+        '--disable-gpu',
+        '--disable-quic',
+        '--no-first-run',
+        '--disable-background-networking',
+        '--disable-component-update',
+        '--disable-sync',
+      ],
+    },
+  },
+});

@@ -1,0 +1,163 @@
+// A page as a test sees it: what is on it, and what it does behind one's back (requests, frames, complaints).
+
+import { expect, type Locator, type Page, type WebSocket } from '@playwright/test';
+
+/** A request to the API, e.g. `GET orders/list`. */
+export interface Call {
+  method: string;
+  endpoint: string;
+  url: URL;
+}
+
+export interface WatchedKey {
+  number: number;
+  organization: string;
+  table: string;
+  list?: unknown;
+  record?: string;
+  snapshot: string;
+  epoch: string;
+}
+
+export interface ClientFrame {
+  type: 'watch' | 'unwatch' | 'ping';
+  keys?: WatchedKey[];
+  numbers?: number[];
+}
+
+export interface ServerFrame {
+  type: 'hello' | 'tick' | 'rights' | 'pong' | 'error';
+  cursor?: string;
+  epoch?: string;
+  stale?: { number: number; xids?: number[] }[];
+  watching?: number[];
+  refused?: { number: number; error: { kind: string } }[];
+  organizations?: { organization: string; standing: string }[];
+}
+
+/** Whether a snapshot, written `xmin:xmax:running,…`, holds the transaction. */
+export function sees(snapshot: string, xid: number): boolean {
+  const [, xmax, running] = snapshot.split(':');
+  return xid < Number(xmax) && !running.split(',').includes(String(xid));
+}
+
+export class Screen {
+  calls: Call[] = [];
+  sent: ClientFrame[] = [];
+  heard: ServerFrame[] = [];
+  /** How often a document was loaded: a reload would count. */
+  loads = 0;
+  /** What the browser's console said, where it should have stayed silent. */
+  readonly complaints: string[] = [];
+  private readonly excused: RegExp[] = [];
+
+  constructor(readonly page: Page) {
+    page.on('console', (message) => this.complaints.push(`${message.type()}: ${message.text()}`));
+    page.on('pageerror', (error) => this.complaints.push(`uncaught: ${error.stack ?? error.message}`));
+    page.on('request', (request) => {
+      const url = new URL(request.url());
+      if (url.pathname.startsWith('/api/')) {
+        this.calls.push({ method: request.method(), endpoint: url.pathname.slice('/api/'.length), url });
+      } else if (request.isNavigationRequest()) {
+        this.loads += 1;
+      }
+    });
+    page.on('websocket', (socket) => this.listen(socket));
+  }
+
+  private listen(socket: WebSocket): void {
+    if (new URL(socket.url()).pathname !== '/live') return;
+    socket.on('framesent', ({ payload }) => this.sent.push(JSON.parse(String(payload)) as ClientFrame));
+    socket.on('framereceived', ({ payload }) => this.heard.push(JSON.parse(String(payload)) as ServerFrame));
+  }
+
+  /** The console may say this: the test brings it about (a browser logs every refused request by itself). */
+  excuse(...complaints: RegExp[]): void {
+    this.excused.push(...complaints);
+  }
+
+  get unexcused(): string[] {
+    return this.complaints.filter((complaint) => !this.excused.some((excuse) => excuse.test(complaint)));
+  }
+
+  get html(): Locator {
+    return this.page.locator('html');
+  }
+
+  get main(): Locator {
+    return this.page.getByRole('main');
+  }
+
+  /** The row of a table that says so. */
+  row(text: string): Locator {
+    return this.page.getByRole('row').filter({ hasText: text });
+  }
+
+  toast(text: string | RegExp): Locator {
+    return this.page.getByRole('region', { name: 'Notifications' }).getByText(text);
+  }
+
+  /** Waits until the page is alive. */
+  async hydrated(): Promise<void> {
+    await expect(this.html).toHaveAttribute('data-hydrated', 'true');
+  }
+
+  /** Waits until the page is alive and connected, and the server vouches for all that it shows. */
+  async live(): Promise<void> {
+    await this.hydrated();
+    await expect(this.html).toHaveAttribute('data-connection', 'live');
+    await expect.poll(() => this.watched().length, { message: 'the page watches something' }).toBeGreaterThan(0);
+    await expect.poll(() => this.unconfirmed(), { message: 'watches that the server has not confirmed' }).toEqual([]);
+  }
+
+  /** The keys of all watch frames, in order. */
+  watched(): WatchedKey[] {
+    return this.sent.flatMap((frame) => frame.keys ?? []);
+  }
+
+  /** The numbers of all unwatch frames. */
+  unwatched(): number[] {
+    return this.sent.flatMap((frame) => frame.numbers ?? []);
+  }
+
+  private unconfirmed(): number[] {
+    const settled = new Set(this.unwatched());
+    for (const frame of this.heard) {
+      for (const number of frame.watching ?? []) settled.add(number);
+      for (const { number } of frame.refused ?? []) settled.add(number);
+      // What was watched before a change of rights has ended with it.
+      if (frame.type === 'rights') this.watched().forEach(({ number }) => settled.add(number));
+    }
+    return this.watched()
+      .map(({ number }) => number)
+      .filter((number) => !settled.has(number));
+  }
+
+  /** What the server called stale, key by key: table and how it is asked for. */
+  staleKeys(): WatchedKey[] {
+    const keys = new Map(this.watched().map((key) => [key.number, key]));
+    const numbers = this.heard.flatMap((frame) => frame.stale ?? []).map(({ number }) => number);
+    return numbers.flatMap((number) => keys.get(number) ?? []);
+  }
+
+  /** Waits for a tick whose cursor holds the transaction: its echo has passed by. */
+  async passed(xid: number): Promise<void> {
+    const isPast = () => this.heard.some((frame) => frame.cursor !== undefined && sees(frame.cursor, xid));
+    await expect.poll(isPast, { message: `a tick beyond transaction ${xid}` }).toBe(true);
+  }
+
+  /** Forgets the requests made so far. */
+  forgetCalls(): void {
+    this.calls = [];
+  }
+
+  /** The requests since then, as `METHOD endpoint`. */
+  made(): string[] {
+    return this.calls.map(({ method, endpoint }) => `${method} ${endpoint}`);
+  }
+
+  /** The reads since then. */
+  reads(): string[] {
+    return this.made().filter((call) => call.startsWith('GET '));
+  }
+}
