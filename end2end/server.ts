@@ -33,14 +33,7 @@ export default async function start(): Promise<() => Promise<void>> {
   const out = fs.openSync(log, 'a');
   const child = spawn(program, [], {
     cwd: dist,
-    // Its own PostgreSQL, whatever the shell's DATABASE_URL names: the tests write to it.
-    env: {
-      ...process.env,
-      DATABASE_URL: undefined,
-      MILLSTREAM_ADDR: address,
-      MILLSTREAM_DATA_DIR: data,
-      MILLSTREAM_DEMO: '1',
-    },
+    env: { ...foreignEnv(), MILLSTREAM_ADDR: address, MILLSTREAM_DATA_DIR: data, MILLSTREAM_DEMO: '1' },
     stdio: ['ignore', out, out],
   });
   fs.closeSync(out);
@@ -80,6 +73,13 @@ export default async function start(): Promise<() => Promise<void>> {
   process.env.MILLSTREAM_SOCKETS = sockets(data);
   process.env.MILLSTREAM_LOG = log;
   return stop;
+}
+
+// The environment without what concerns the server: it refuses variables that it does not know (those of the scripts and
+// of this suite), and it must have its own PostgreSQL, whatever the shell's DATABASE_URL names: the tests write to it.
+function foreignEnv(): NodeJS.ProcessEnv {
+  const isForeign = (name: string) => name === 'MILLSTREAM_POSTGRES_BIN' || !/^(MILLSTREAM_|DATABASE_URL$)/.test(name);
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => isForeign(name)));
 }
 
 // A long path would not fit into a socket's address, so the server may have put it elsewhere: PostgreSQL notes where.

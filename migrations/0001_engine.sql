@@ -8,6 +8,7 @@ declare
   wanted text;
 begin
   foreach wanted in array array['millstream_app', 'millstream_feed'] loop
+    continue when exists (select from pg_roles where rolname = wanted);
     begin
       execute format('create role %I nologin nosuperuser nobypassrls nocreatedb nocreaterole', wanted);
     exception
@@ -69,17 +70,25 @@ begin
   if found then
     return found_epoch;
   end if;
-  return millstream.renew_epoch();
+  if exists (select from millstream.epoch) then
+    return millstream.renew_epoch(); -- a dump of another cluster: its transaction ids mean nothing here
+  end if;
+  -- After a crash the events that are there are durable, and so are their transaction ids: they may stay.
+  insert into millstream.epoch (epoch, cluster) values (gen_random_uuid(), millstream.this_cluster())
+  returning epoch into found_epoch;
+  update millstream.horizon set xid = pg_current_xact_id();
+  return found_epoch;
 end
 $$;
 
--- Everything that any client holds becomes stale. Run it after restoring a backup.
+-- Everything that any client holds becomes stale, and the event table begins anew. Run it after restoring a backup.
 create function millstream.renew_epoch() returns uuid
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   new_epoch uuid := gen_random_uuid();
 begin
+  truncate public.realtime_table_events;
   delete from millstream.epoch;
   insert into millstream.epoch (epoch, cluster) values (new_epoch, millstream.this_cluster());
   update millstream.horizon set xid = pg_current_xact_id();
@@ -357,7 +366,11 @@ select
   l.facets,
   (select count(*) = 2 from pg_trigger t
    where t.tgrelid = to_regclass('public.' || quote_ident(l.table_name))
-     and t.tgname in ('live_change', 'live_truncate') and t.tgenabled in ('O', 'A')) as triggers_stand
+     and t.tgname in ('live_change', 'live_truncate') and t.tgenabled in ('O', 'A'))
+  and (l.parent_table is null or exists (
+    select from pg_trigger t
+    where t.tgrelid = to_regclass('public.' || quote_ident(l.parent_table))
+      and t.tgname = 'live_children_' || l.table_name and t.tgenabled in ('O', 'A'))) as triggers_stand
 from millstream.live_tables l;
 grant select on millstream.live_table_state to millstream_app;
 

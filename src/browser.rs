@@ -6,7 +6,7 @@ mod socket;
 use crate::client::{Client, Effect as Task, View};
 use crate::error::ApiError;
 use crate::hooks::{Connection, Loaded, Refusal, Reports};
-use crate::key::QueryKey;
+use crate::key::{PersonId, QueryKey};
 use crate::live::Value;
 use crate::overlay::{AnyValue, Mutation, MutationId};
 use crate::snapshot::{Stamp, Xid};
@@ -17,7 +17,7 @@ use gloo_timers::callback::Timeout;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use socket::Socket;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::rc::Rc;
@@ -43,6 +43,8 @@ struct Driver {
     flush: RefCell<Option<Timeout>>,
     pending: ArcRwSignal<HashSet<Uuid>>,
     reports: RefCell<Option<Reports>>,
+    /// Whose page this is.
+    person: Cell<Option<PersonId>>,
     socket: Socket,
 }
 
@@ -56,6 +58,7 @@ thread_local! {
         flush: RefCell::default(),
         pending: ArcRwSignal::new(HashSet::new()),
         reports: RefCell::default(),
+        person: Cell::new(None),
         socket: Socket::new(),
     });
 }
@@ -147,7 +150,9 @@ impl Driver {
                     self.pending.set(records);
                 }
             }
-            Task::Refused { label, error } => self.report(|reports| reports.refused.run(Refusal { label, error })),
+            Task::Refused { label, typed, error } => {
+                self.report(|reports| reports.refused.run(Refusal { label, typed, error }));
+            }
             Task::RightsChanged(organization) => self.report(|reports| reports.rights_changed.run(organization)),
             Task::Left(organization) => self.report(|reports| reports.left.run(organization)),
             Task::SignedOut => self.report(|reports| reports.signed_out.run(())),
@@ -277,13 +282,11 @@ where
     Fut: Future<Output = Result<Read<V>, ApiError>> + Send + 'static,
 {
     let take_over = move |key: &QueryKey, loaded: &Loaded<V>| {
-        if let Ok(read) = &loaded.answer
-            && loaded.key == key.to_string()
-        {
+        if loaded.key == key.to_string() {
             let driver = driver();
             driver.learn(key, fetch);
-            let read = erased(read.clone());
-            driver.act(|client| client.hydrate(key, read));
+            let answer = loaded.answer.clone().map(erased);
+            driver.act(|client| client.hydrate(key, answer));
         }
     };
     if let Some(loaded) = resource.get_untracked() {
@@ -364,11 +367,22 @@ pub(crate) fn reconnect() {
     socket::happened(crate::connection::Event::TryNow);
 }
 
-pub(crate) fn start(path: &'static str, reports: Reports) {
+/// What has not been sent yet lives in this page alone.
+fn ask_before_leaving() {
+    let _ = window_event_listener_untyped("beforeunload", |event| {
+        if driver().pending.with_untracked(|pending| !pending.is_empty()) {
+            event.prevent_default();
+        }
+    });
+}
+
+pub(crate) fn start(path: &'static str, person: PersonId, reports: Reports) {
     let driver = driver();
+    driver.person.set(Some(person));
     let is_first = driver.reports.borrow_mut().replace(reports).is_none();
     if is_first {
         socket::start(path);
+        ask_before_leaving();
         let collector = driver.clone();
         gloo_timers::callback::Interval::new(COLLECT_EVERY, move || collector.collect()).forget();
     }

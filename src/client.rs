@@ -32,7 +32,7 @@ pub enum Effect {
     /// What is shown for the key may be another.
     Changed(QueryKey),
     /// The server refused the mutation; it has been taken away. Tell the person.
-    Refused { label: &'static str, error: ApiError },
+    Refused { label: &'static str, typed: Option<String>, error: ApiError },
     /// The set of records with an unanswered mutation is another.
     PendingChanged,
     /// The person is no longer a member; everything of the organization has been wiped.
@@ -42,6 +42,9 @@ pub enum Effect {
     /// Nobody is signed in any more.
     SignedOut,
 }
+
+/// A watch frame stays well below what the server takes as one message.
+const MOST_KEYS_A_FRAME: usize = 200;
 
 /// The number of a fetch; later ones are greater.
 pub type Ticket = u64;
@@ -175,13 +178,20 @@ impl Client {
         }
     }
 
-    /// A value that came with the page, taken over without a fetch.
-    pub fn hydrate(&mut self, key: &QueryKey, read: Read<AnyValue>) {
+    /// An answer that came with the page, taken over without a fetch.
+    pub fn hydrate(&mut self, key: &QueryKey, answer: Result<Read<AnyValue>, ApiError>) {
         if self.entries.get(key).is_some_and(Entry::has_answer) {
             return;
         }
         let ticket = self.next_ticket();
-        self.accept(key, ticket, read);
+        match answer {
+            Ok(read) => self.accept(key, ticket, read),
+            Err(error) if matches!(error.kind, Kind::NotFound | Kind::Forbidden) => {
+                self.accept_absence(key, ticket, error)
+            }
+            // What went wrong on the server's side of the page is tried again from this side.
+            Err(_) => {}
+        }
     }
 
     /// Fetches the key if there is no answer yet; one fetch however many ask.
@@ -428,20 +438,15 @@ impl Client {
         if !unwatch.is_empty() {
             self.effects.push(Effect::Frame(ClientFrame::Unwatch { numbers: unwatch }));
         }
-        if !watch.is_empty() {
-            watch.sort_by_key(|watch| watch.number);
-            self.effects.push(Effect::Frame(ClientFrame::Watch { keys: watch }));
+        watch.sort_by_key(|watch| watch.number);
+        for keys in watch.chunks(MOST_KEYS_A_FRAME) {
+            self.effects.push(Effect::Frame(ClientFrame::Watch { keys: keys.to_vec() }));
         }
     }
 
     /// The server's cursor, and what changed on the way to it.
     pub fn ticked(&mut self, tick: Tick) {
         let cursor = Stamp { snapshot: tick.cursor, epoch: tick.epoch };
-        for number in tick.watching {
-            if let Some(entry) = self.numbers.get(&number).and_then(|key| self.entries.get_mut(key)) {
-                entry.is_vouched = true;
-            }
-        }
         for refused in tick.refused {
             let Some(key) = self.numbers.remove(&refused.number) else { continue };
             self.end_watch(&key);
@@ -471,6 +476,12 @@ impl Client {
                 if !stamp.as_ref().is_some_and(|stamp| stamp.sees(xid, cursor.epoch)) {
                     self.need(&key, Need::Transaction(xid, cursor.epoch));
                 }
+            }
+        }
+        // Only now: no cursor before this one vouches for what was not watched yet.
+        for number in tick.watching {
+            if let Some(entry) = self.numbers.get(&number).and_then(|key| self.entries.get_mut(key)) {
+                entry.is_vouched = true;
             }
         }
         if self.cursor.as_ref().is_none_or(|before| !before.covers(&cursor)) {
@@ -601,7 +612,8 @@ impl Client {
         let refused = self.pending.remove(place);
         self.show_anew(&*refused.mutation);
         self.effects.push(Effect::PendingChanged);
-        self.effects.push(Effect::Refused { label: refused.mutation.label(), error });
+        let (label, typed) = (refused.mutation.label(), refused.mutation.typed());
+        self.effects.push(Effect::Refused { label, typed, error });
         self.send_what_may_go();
     }
 

@@ -187,7 +187,7 @@ impl Page {
     /// Shows the key with a value, watched and vouched for.
     fn show(&mut self, key: &QueryKey, value: Read<AnyValue>) -> WatchNumber {
         let cursor = value.snapshot.to_string();
-        self.act(|client| client.hydrate(key, value));
+        self.act(|client| client.hydrate(key, Ok(value)));
         self.act(|client| client.observe(key));
         let number = self.client.entries[key].watch.expect("a watch");
         self.act(|client| client.ticked(tick(&cursor, &[], &[number])));
@@ -242,7 +242,7 @@ fn a_component_that_goes_while_another_comes_costs_nothing() {
 #[test]
 fn what_came_with_the_page_is_not_fetched() {
     let mut page = Page::default();
-    page.act(|client| client.hydrate(&record(1), number(5, "10:10:")));
+    page.act(|client| client.hydrate(&record(1), Ok(number(5, "10:10:"))));
     page.act(|client| client.observe(&record(1)));
     page.act(Client::connected);
     assert!(page.fetches.is_empty());
@@ -448,6 +448,26 @@ fn after_a_cut_the_keys_are_named_with_the_stamp_that_the_cursor_gave_them_and_o
 }
 
 #[test]
+fn a_key_that_is_newly_watched_is_not_judged_by_a_cursor_that_did_not_vouch_for_it() {
+    let mut page = Page::live();
+    page.act(|client| client.hydrate(&record(1), Ok(number(5, "10:10:"))));
+    page.act(|client| client.observe(&record(1)));
+    let watch = page.client.entries[&record(1)].watch.expect("a watch");
+    page.act(|client| client.ticked(tick("20:20:", &[], &[])));
+    page.act(|client| client.ticked(tick("20:20:", &[(watch, &[15])], &[watch])));
+    assert_eq!(page.fetches.len(), 1, "15 lies between the value and the cursor");
+}
+
+#[test]
+fn what_the_page_says_is_not_there_is_not_asked_for_again() {
+    let mut page = Page::default();
+    page.act(|client| client.hydrate(&record(1), Err(not_found("10:10:"))));
+    page.act(|client| client.observe(&record(1)));
+    assert!(page.fetches.is_empty());
+    assert_eq!(page.client.view(&record(1)).error.map(|error| error.kind), Some(Kind::NotFound));
+}
+
+#[test]
 fn the_last_good_value_stays_when_a_fetch_fails() {
     let mut page = Page::live();
     let watch = page.show(&record(1), number(5, "10:10:"));
@@ -522,7 +542,7 @@ fn other_rights_make_all_stale_and_watched_anew() {
 #[test]
 fn a_refused_watch_is_not_asked_again_and_the_value_is_not_vouched_for() {
     let mut page = Page::live();
-    page.act(|client| client.hydrate(&record(1), number(5, "10:10:")));
+    page.act(|client| client.hydrate(&record(1), Ok(number(5, "10:10:"))));
     page.act(|client| client.observe(&record(1)));
     let refused = Refused { number: 1, error: ApiError::forbidden("see this") };
     page.act(|client| client.ticked(Tick { refused: vec![refused], ..tick("12:12:", &[], &[]) }));
@@ -533,7 +553,7 @@ fn a_refused_watch_is_not_asked_again_and_the_value_is_not_vouched_for() {
 #[test]
 fn without_a_live_connection_the_mutation_itself_says_what_to_read_again() {
     let mut page = Page::default();
-    page.act(|client| client.hydrate(&list("all"), read_of(Arc::new(vec![5_i64]), "10:10:")));
+    page.act(|client| client.hydrate(&list("all"), Ok(read_of(Arc::new(vec![5_i64]), "10:10:"))));
     page.act(|client| client.observe(&list("all")));
     let id = page.add(1, 3);
     page.answered(id, 10, "11:11:");

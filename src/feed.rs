@@ -7,8 +7,8 @@
 use crate::key::{Change, Facet, Facets, ID, OrganizationId, PersonId};
 use crate::overlay::MutationId;
 use crate::snapshot::{Epoch, Snapshot, Xid};
+use crate::wire::Passed;
 use sqlx::{PgPool, Row};
-use std::collections::HashSet;
 use uuid::Uuid;
 
 /// One row of `realtime_table_events`.
@@ -49,6 +49,8 @@ pub struct Batch {
     pub epoch: Epoch,
     pub events: Vec<Event>,
     pub tables: Vec<TableChanged>,
+    /// Of a step that collapsed: whose mutations it held. Otherwise the events say so.
+    pub passed: Vec<(PersonId, Passed)>,
     /// The cursor does not continue the one before it: the database crashed, or this is the first batch.
     pub is_restart: bool,
 }
@@ -56,6 +58,8 @@ pub struct Batch {
 /// Where the feed stands. One a process.
 pub struct Feed {
     pool: PgPool,
+    /// Tables whose events are told one by one, however many there are in a step.
+    kept: Vec<String>,
     cursor: Option<(Snapshot, Epoch)>,
 }
 
@@ -72,7 +76,12 @@ pub enum FeedError {
 
 impl Feed {
     pub fn new(pool: PgPool) -> Self {
-        Self { pool, cursor: None }
+        Self { pool, kept: Vec::new(), cursor: None }
+    }
+
+    /// Never collapses these tables' events: what decides rights has to be known person by person.
+    pub fn keeping(self, tables: impl IntoIterator<Item = &'static str>) -> Self {
+        Self { kept: tables.into_iter().map(str::to_owned).collect(), ..self }
     }
 
     /// Takes the next snapshot, and all that happened since the last one. Costs one statement over the index on `xid`,
@@ -92,9 +101,10 @@ impl Feed {
             return self.restart().await;
         }
         let cursor = snapshot(first.try_get("snapshot")?)?;
-        let mut batch = Batch { cursor, epoch, events: Vec::new(), tables: Vec::new(), is_restart: false };
+        let mut batch =
+            Batch { cursor, epoch, events: Vec::new(), tables: Vec::new(), passed: Vec::new(), is_restart: false };
         if rows.len() as i64 > MOST_EVENTS {
-            batch.tables = self.tables_changed(&previous, &batch.cursor).await?;
+            self.collapse(&previous, &mut batch).await?;
         } else {
             // Without events the left join leaves one row of nulls.
             let told = rows.iter().filter(|row| !matches!(row.try_get::<Option<String>, _>("xid"), Ok(None)));
@@ -110,25 +120,38 @@ impl Feed {
         let cursor: String = sqlx::query_scalar("select pg_current_snapshot()::text").fetch_one(&self.pool).await?;
         let cursor = snapshot(&cursor)?;
         self.cursor = Some((cursor.clone(), Epoch(epoch)));
-        Ok(Batch { cursor, epoch: Epoch(epoch), events: Vec::new(), tables: Vec::new(), is_restart: true })
+        Ok(Batch {
+            cursor,
+            epoch: Epoch(epoch),
+            events: Vec::new(),
+            tables: Vec::new(),
+            passed: Vec::new(),
+            is_restart: true,
+        })
     }
 
-    async fn tables_changed(&self, from: &Snapshot, to: &Snapshot) -> Result<Vec<TableChanged>, FeedError> {
-        let rows = sqlx::query(TABLES)
-            .bind(from.xmax().0.to_string())
-            .bind(from.running().iter().map(|xid| xid.0.to_string()).collect::<Vec<_>>())
-            .bind(to.to_string())
-            .fetch_all(&self.pool)
-            .await?;
-        let mut tables = HashSet::new();
-        for row in rows {
-            tables.insert(TableChanged {
+    /// Fills the batch with what too many events between two cursors come to.
+    async fn collapse(&self, from: &Snapshot, batch: &mut Batch) -> Result<(), FeedError> {
+        let first = from.xmax().0.to_string();
+        let running: Vec<_> = from.running().iter().map(|xid| xid.0.to_string()).collect();
+        let to = batch.cursor.to_string();
+        let ask = |statement| sqlx::query(statement).bind(&first).bind(&running).bind(&to).bind(&self.kept);
+        for row in ask(TABLES).fetch_all(&self.pool).await? {
+            batch.tables.push(TableChanged {
                 organization: row.try_get::<Option<Uuid>, _>("organization_id")?.map(OrganizationId),
                 person: row.try_get::<Option<Uuid>, _>("person_id")?.map(PersonId),
                 table: row.try_get("table_name")?,
             });
         }
-        Ok(tables.into_iter().collect())
+        for row in ask(KEPT).fetch_all(&self.pool).await? {
+            batch.events.push(event(&row)?);
+        }
+        for row in ask(PASSED).fetch_all(&self.pool).await? {
+            let mutation_id = MutationId(row.try_get("mutation_id")?);
+            let passed = Passed { mutation_id, xid: xid(row.try_get("xid")?)? };
+            batch.passed.push((PersonId(row.try_get("actor_id")?), passed));
+        }
+        Ok(())
     }
 }
 
@@ -149,7 +172,26 @@ from now left join lateral (
 const TABLES: &str = "
 select distinct e.organization_id, e.person_id, e.table_name
 from public.realtime_table_events e
-where (e.xid >= $1::xid8 or e.xid = any ($2::text[]::xid8[])) and pg_visible_in_snapshot(e.xid, $3::pg_snapshot)";
+where (e.xid >= $1::xid8 or e.xid = any ($2::text[]::xid8[])) and pg_visible_in_snapshot(e.xid, $3::pg_snapshot)
+  and e.table_name <> all ($4)";
+
+const KEPT: &str = "
+select e.xid::text as xid, e.organization_id, e.person_id, e.table_name, e.record_id, e.event_type, e.audience,
+  e.old_facets, e.new_facets, e.actor_id, e.mutation_id
+from public.realtime_table_events e
+where (e.xid >= $1::xid8 or e.xid = any ($2::text[]::xid8[])) and pg_visible_in_snapshot(e.xid, $3::pg_snapshot)
+  and e.table_name = any ($4)
+order by e.id";
+
+const PASSED: &str = "
+select distinct e.actor_id, e.mutation_id, e.xid::text as xid
+from public.realtime_table_events e
+where (e.xid >= $1::xid8 or e.xid = any ($2::text[]::xid8[])) and pg_visible_in_snapshot(e.xid, $3::pg_snapshot)
+  and e.table_name <> all ($4) and e.actor_id is not null and e.mutation_id is not null";
+
+fn xid(text: &str) -> Result<Xid, FeedError> {
+    text.parse().map(Xid).map_err(|_| FeedError::Unreadable(format!("xid {text}")))
+}
 
 fn snapshot(text: &str) -> Result<Snapshot, FeedError> {
     text.parse().map_err(|error: crate::snapshot::NoSnapshot| FeedError::Unreadable(error.to_string()))
@@ -157,7 +199,6 @@ fn snapshot(text: &str) -> Result<Snapshot, FeedError> {
 
 /// Reads one event from a row with the columns of [`EVENTS`].
 pub(crate) fn event(row: &sqlx::postgres::PgRow) -> Result<Event, FeedError> {
-    let xid: String = row.try_get("xid")?;
     let record: Uuid = row.try_get("record_id")?;
     let kind = match row.try_get::<&str, _>("event_type")? {
         "INSERT" => EventKind::Insert,
@@ -169,7 +210,7 @@ pub(crate) fn event(row: &sqlx::postgres::PgRow) -> Result<Event, FeedError> {
     let new = row.try_get::<Option<serde_json::Value>, _>("new_facets")?;
     let audience: Option<Vec<Uuid>> = row.try_get("audience")?;
     Ok(Event {
-        xid: Xid(xid.parse().map_err(|_| FeedError::Unreadable(format!("xid {xid}")))?),
+        xid: xid(row.try_get("xid")?)?,
         organization: row.try_get::<Option<Uuid>, _>("organization_id")?.map(OrganizationId),
         person: row.try_get::<Option<Uuid>, _>("person_id")?.map(PersonId),
         record,

@@ -6,7 +6,7 @@
 //! something to show.
 
 use crate::error::ApiError;
-use crate::key::{OrganizationId, QueryKey, Shape};
+use crate::key::{OrganizationId, PersonId, QueryKey, Shape};
 use crate::live::{ListQuery, RecordQuery, Value};
 use crate::overlay::{Mutation, MutationId};
 use crate::wire::Read;
@@ -256,6 +256,8 @@ pub fn use_pending(record: impl Fn() -> Uuid + Send + Sync + 'static) -> Signal<
 pub struct Refusal {
     /// What the person did.
     pub label: &'static str,
+    /// What they had typed, so that it is not lost with the refusal.
+    pub typed: Option<String>,
     pub error: ApiError,
 }
 
@@ -289,11 +291,12 @@ pub fn reconnect() {
     crate::browser::reconnect();
 }
 
-/// Opens the live connection at `path` of the page's own host. Call it once somebody is signed in; later calls do
-/// nothing. On the server it does nothing at all.
-pub fn start(path: &'static str, reports: Reports) {
+/// Opens the live connection at `path` of the page's own host, as the person whose page it is. Where the server takes
+/// it to be somebody else's (who has signed in meanwhile in the same browser), the page is loaded anew. Call it once
+/// somebody is signed in; later calls do nothing. On the server it does nothing at all.
+pub fn start(path: &'static str, person: PersonId, reports: Reports) {
     #[cfg(feature = "browser")]
-    Effect::new(move |_| crate::browser::start(path, reports));
+    Effect::new(move |_| crate::browser::start(path, person, reports));
     #[cfg(not(feature = "browser"))]
-    let _ = (path, reports);
+    let _ = (path, person, reports);
 }

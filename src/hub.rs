@@ -27,6 +27,8 @@ use uuid::Uuid;
 
 /// More transactions than this on one key are not named one by one: the value must then cover the frame's cursor.
 const MOST_XIDS: usize = 16;
+/// Mutations of one's own that one frame names.
+const MOST_PASSED: usize = 64;
 /// Keys that one connection may watch.
 pub const MOST_WATCHES: usize = 2_000;
 
@@ -107,6 +109,11 @@ impl Hub {
         Arc::new(Self { registry, database, state: Mutex::default(), counters: Counters::default() })
     }
 
+    /// Tables whose events the feed must not collapse.
+    pub fn told_one_by_one(&self) -> Vec<&'static str> {
+        self.registry.told_one_by_one()
+    }
+
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -147,13 +154,10 @@ impl Hub {
         for event in &batch.events {
             self.apply_rights(&mut state, event);
         }
+        for (person, passed) in batch.passed {
+            state.passed(person, passed);
+        }
         for table in &batch.tables {
-            if self.registry.decides_rights(&table.table) {
-                match table.person {
-                    Some(person) => state.change_rights(person, table.organization, Standing::Changed),
-                    None => state.change_everybodys_rights(),
-                }
-            }
             if let Some(organization) = table.organization {
                 let watchers = state.interest.of_table(organization, &table.table);
                 state.tell(&watchers, None, &self.counters);
@@ -293,8 +297,10 @@ impl State {
     fn passed(&mut self, person: PersonId, passed: Passed) {
         for id in self.people.get(&person).into_iter().flatten() {
             if let Some(connection) = self.connections.get_mut(id) {
-                if !connection.outgoing.passed.contains(&passed) {
-                    connection.outgoing.passed.push(passed);
+                let told = &mut connection.outgoing.passed;
+                // Past the bound it is left to the mutation's own answer, which says the same.
+                if told.len() < MOST_PASSED && !told.contains(&passed) {
+                    told.push(passed);
                 }
                 connection.wake.notify_one();
             }

@@ -29,8 +29,13 @@ pub trait Mutation: Clone + Send + Sync + 'static {
     /// The records that it changes. Mutations that share one are sent one after the other, in order.
     fn records(&self) -> Vec<Uuid>;
 
-    /// What the person did, for messages: "Rename the order".
+    /// What did not happen if it is refused, for messages: "The change was not saved".
     fn label(&self) -> &'static str;
+
+    /// What the person typed, to be given back if it is refused.
+    fn typed(&self) -> Option<String> {
+        None
+    }
 
     /// How it looks, pending, on every query that shows what it changes. Applied again whenever the value below
     /// changes, so it only describes the change and decides nothing.
@@ -106,6 +111,7 @@ pub trait PendingMutation: Send + Sync {
     fn organization(&self) -> OrganizationId;
     fn records(&self) -> Vec<Uuid>;
     fn label(&self) -> &'static str;
+    fn typed(&self) -> Option<String>;
     /// The value with this mutation over it.
     fn over(&self, key: &QueryKey, value: Option<AnyValue>) -> Option<AnyValue>;
     /// Whether the key can show it.
@@ -125,6 +131,10 @@ impl<M: Mutation> PendingMutation for M {
 
     fn label(&self) -> &'static str {
         Mutation::label(self)
+    }
+
+    fn typed(&self) -> Option<String> {
+        Mutation::typed(self)
     }
 
     fn over(&self, key: &QueryKey, value: Option<AnyValue>) -> Option<AnyValue> {

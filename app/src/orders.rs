@@ -106,9 +106,14 @@ pub struct OrderParameters {
     pub status: Option<Status>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_id: Option<CustomerId>,
+    #[serde(default = "newest_first")]
     pub sort: Sort,
     #[serde(default)]
     pub page: PageOf,
+}
+
+fn newest_first() -> Sort {
+    Sort::Newest
 }
 
 /// Which page of a list: it begins after, or ends before, a row that is named by a cursor.

@@ -55,8 +55,9 @@ pub fn App() -> impl IntoView {
     tell_the_document();
 
     let reports = Reports {
-        refused: Callback::new(move |Refusal { label, error }: Refusal| {
-            toasts.say(Tone::Error, format!("{label}: {}", lower_first(&error.message)));
+        refused: Callback::new(move |Refusal { label, typed, error }: Refusal| {
+            let typed = typed.map(|typed| format!(" You had typed “{typed}”.")).unwrap_or_default();
+            toasts.say(Tone::Error, format!("{label}: {}{typed}", lower_first(&error.message)));
         }),
         rights_changed: Callback::new(move |_| session.refresh()),
         left: Callback::new(move |organization| {

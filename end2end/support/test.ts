@@ -58,12 +58,14 @@ export interface Held {
 
 /** Holds back the page's requests to an endpoint. */
 export async function hold(page: Page, endpoint: string): Promise<Held> {
-  const arrival = Promise.withResolvers<void>();
-  const gate = Promise.withResolvers<void>();
+  let arrive = (): void => {};
+  let release = (): void => {};
+  const arrived = new Promise<void>((done) => (arrive = done));
+  const released = new Promise<void>((done) => (release = done));
   await page.route(`**/api/${endpoint}`, async (route) => {
-    arrival.resolve();
-    await gate.promise;
+    arrive();
+    await released;
     await route.continue();
   });
-  return { arrived: arrival.promise, release: gate.resolve };
+  return { arrived, release };
 }

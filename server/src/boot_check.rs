@@ -3,7 +3,7 @@
 
 use crate::running::BootError;
 use sqlx::PgPool;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// What the catalogue says.
 #[derive(Debug, Default, Clone)]
@@ -41,16 +41,17 @@ const FOR_THE_FEED: [&str; 5] = [
 /// One sentence for each thing that is wrong.
 pub(crate) fn faults(declared: &[&str], facts: &Facts) -> Vec<String> {
     let mut faults = Vec::new();
-    for table in declared {
-        match facts.live_tables.get(*table) {
-            Some(true) => {}
-            Some(false) => faults.push(format!(
-                "the live table {table} has lost its triggers live_change and live_truncate: enable them, or call millstream.make_live again in a migration"
-            )),
-            None => faults.push(format!(
-                "the table {table} is declared live in Rust, but no migration calls millstream.make_live('{table}')"
-            )),
-        }
+    for table in declared.iter().filter(|table| !facts.live_tables.contains_key(**table)) {
+        faults.push(format!(
+            "the table {table} is declared live in Rust, but no migration calls millstream.make_live('{table}')"
+        ));
+    }
+    // All that were ever made live, also those that are only parts of what is declared: sorted, for a steady message.
+    let lost: BTreeSet<_> = facts.live_tables.iter().filter(|(_, stand)| !**stand).map(|(table, _)| table).collect();
+    for table in lost {
+        faults.push(format!(
+            "the live table {table} has lost a trigger (live_change, live_truncate, or live_children_{table} of its parent): enable it, or make it again in a migration"
+        ));
     }
     if facts.request_roles.is_empty() {
         faults.push("the role that requests run as was not found in pg_roles".to_owned());
@@ -192,7 +193,7 @@ mod tests {
         let lost = only_fault(|facts| {
             facts.live_tables.insert("orders".to_owned(), false);
         });
-        assert!(lost.contains("orders has lost its triggers"), "{lost}");
+        assert!(lost.contains("orders has lost a trigger"), "{lost}");
         let never = only_fault(|facts| {
             facts.live_tables.remove("orders");
         });

@@ -52,7 +52,7 @@ pub(crate) async fn run(
     pulse: Arc<Pulse>,
     mut stopping: Stopping,
 ) {
-    let mut feed = Feed::new(pool);
+    let mut feed = Feed::new(pool).keeping(hub.told_one_by_one());
     let mut pace = Pace::default();
     loop {
         let began = Instant::now();

@@ -2,15 +2,16 @@
 
 use crate::answers;
 use crate::routes::Web;
+use crate::session_layer;
 use app::request::Caller;
 use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
+use millstream::wire::PROTOCOL;
 use millstream::{ApiError, Kind, hub};
 
-const PROTOCOL: &str = "millstream.v1";
 const LARGEST_MESSAGE: usize = 256 * 1024;
 /// axum's default of 128 KiB is what ten thousand idle connections cannot afford.
 const READ_BUFFER: usize = 4096;
@@ -47,7 +48,10 @@ pub(crate) async fn connect(
         .max_frame_size(LARGEST_MESSAGE)
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
-        .on_upgrade(move |socket| hub::serve(web.hub, socket, caller.person, caller.session))
+        .on_upgrade(move |socket| async move {
+            let stands = || session_layer::stands(&web.services.database, &caller.token_hash);
+            hub::serve(web.hub, socket, caller.person, caller.session, stands).await;
+        })
 }
 
 /// Where the request says it comes from. A browser sends no preflight for a WebSocket, but it sends these.

@@ -44,6 +44,15 @@ async fn session(database: &Database, token: &str) -> Result<Option<SignedIn>, A
     }))
 }
 
+/// Whether the session of this token has neither ended nor run out.
+pub(crate) async fn stands(database: &Database, token_hash: &[u8]) -> Result<bool, ApiError> {
+    let stands = sqlx::query_scalar("select exists (select from session_of($1))")
+        .bind(token_hash)
+        .fetch_one(&database.app)
+        .await?;
+    Ok(stands)
+}
+
 /// The value of the cookie with this name, if it can be a token.
 fn token<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers

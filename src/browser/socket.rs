@@ -156,7 +156,12 @@ fn open() {
 fn heard(frame: ServerFrame) {
     let driver = driver();
     match frame {
-        ServerFrame::Hello { .. } => {
+        ServerFrame::Hello { person } => {
+            if driver.person.get() != Some(person) {
+                // Nothing of one person may be seen or sent by another.
+                drop(window().location().reload());
+                return;
+            }
             happened(Event::Hello);
             driver.socket.send(&ClientFrame::Ping { at: now() });
         }

@@ -11,6 +11,8 @@ use uuid::Uuid;
 #[derive(Default)]
 pub struct Registry {
     tables: HashMap<&'static str, Table>,
+    /// The tables that the queries read, whichever they are named for.
+    reads: BTreeSet<&'static str>,
     rights_tables: Vec<&'static str>,
     session_table: &'static str,
 }
@@ -63,17 +65,27 @@ impl Registry {
     }
 
     /// The list of a live table, seen by whom may see `module`.
+    ///
+    /// # Panics
+    /// At start, if the list's parameters cannot be read from `{}`: a list can always be asked without any.
     pub fn list<L: ListQuery>(mut self, module: &'static str) -> Self {
-        self.table(L::TABLE, module).list = Some(|value| {
+        let reads: ListReads = |value| {
             let parameters: L::Parameters = serde_json::from_value(value)?;
             Ok((serde_json::to_string(&parameters)?, L::list_depends(&parameters)))
-        });
+        };
+        let Ok((_, dependencies)) = reads(serde_json::json!({})) else {
+            panic!("the list of {} cannot be asked without parameters: give each a default", L::TABLE)
+        };
+        self.reads.extend(dependencies.iter().map(|dependency| dependency.table));
+        self.table(L::TABLE, module).list = Some(reads);
         self
     }
 
     /// The records of a live table, seen by whom may see `module`.
     pub fn record<L: RecordQuery>(mut self, module: &'static str) -> Self {
-        self.table(L::TABLE, module).record = Some(|id| L::record_depends(L::Id::from(id)));
+        let reads: RecordReads = |id| L::record_depends(L::Id::from(id));
+        self.reads.extend(reads(Uuid::nil()).iter().map(|dependency| dependency.table));
+        self.table(L::TABLE, module).record = Some(reads);
         self
     }
 
@@ -81,11 +93,14 @@ impl Registry {
         self.tables.entry(name).or_insert(Table { module, list: None, record: None })
     }
 
-    /// The names of the live tables, sorted.
+    /// The live tables that queries are named for or read, sorted: each must have its triggers.
     pub fn tables(&self) -> Vec<&'static str> {
-        let mut names: Vec<_> = self.tables.keys().copied().collect();
-        names.sort_unstable();
-        names
+        let names: BTreeSet<_> = self.tables.keys().copied().chain(self.reads.iter().copied()).collect();
+        names.into_iter().collect()
+    }
+
+    pub(super) fn told_one_by_one(&self) -> Vec<&'static str> {
+        self.rights_tables.iter().copied().chain([self.session_table]).collect()
     }
 
     pub(super) fn decides_rights(&self, table: &str) -> bool {

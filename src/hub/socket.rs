@@ -40,8 +40,18 @@ const COALESCE: Duration = Duration::from_millis(4);
 /// A reader that takes nothing for so long is let go; it comes back without loss.
 const STUCK: Duration = Duration::from_secs(20);
 
-/// Serves the connection until either side ends it.
-pub async fn serve(hub: Arc<Hub>, socket: WebSocket, person: PersonId, session: Uuid) {
+/// How often a connection's session is looked at again: what has only run out of time tells nobody.
+const RECHECK: Duration = Duration::from_secs(60);
+
+/// Serves the connection until either side ends it. `stands` says whether the session still does; it is asked as soon
+/// as the connection is attached (so that one which ended on the way here is noticed) and every minute from then on.
+pub async fn serve<F: Future<Output = Result<bool, ApiError>>>(
+    hub: Arc<Hub>,
+    socket: WebSocket,
+    person: PersonId,
+    session: Uuid,
+    stands: impl Fn() -> F,
+) {
     let (id, wake) = hub.attach(person, session);
     let (sink, stream) = socket.split();
     // Answers to the client's own frames: at most as many as it has sent and not read, and reading stops meanwhile.
@@ -49,8 +59,23 @@ pub async fn serve(hub: Arc<Hub>, socket: WebSocket, person: PersonId, session: 
     tokio::select! {
         () = write(&hub, id, person, sink, wake, replied) => {}
         () = read(&hub, id, person, stream, replies) => {}
+        () = recheck(&hub, session, stands) => {}
     }
     hub.detach(id);
+}
+
+/// Ends the session's connections once it no longer stands; their writers say so. Never returns.
+async fn recheck<F: Future<Output = Result<bool, ApiError>>>(hub: &Hub, session: Uuid, stands: impl Fn() -> F) {
+    let mut clock = tokio::time::interval(RECHECK);
+    loop {
+        clock.tick().await;
+        match stands().await {
+            Ok(true) => {}
+            Ok(false) => hub.state().end_session(session),
+            // The database is away: nothing is told meanwhile either.
+            Err(error) => tracing::debug!(%error, "a session could not be looked at again"),
+        }
+    }
 }
 
 async fn write(

@@ -30,17 +30,23 @@ impl Hub {
     /// Carries a watch frame out; what came of it is told by the connection's next tick.
     pub(super) async fn watch(&self, id: ConnectionId, person: PersonId, watches: Vec<Watch>) -> Result<(), FeedError> {
         self.counters.watch_checks.fetch_add(1, Ordering::Relaxed);
-        let Some(version) = self.rights_version(id) else { return Ok(()) };
-        let rights = self.rights(person, &watches).await?;
-        let mut candidates = Vec::new();
-        for watch in watches {
-            match self.registry.resolve(&watch.key, rights.get(&watch.key.organization)) {
-                Ok(resolved) => candidates.push(Candidate { watch, resolved }),
-                Err(error) => self.state().refuse(id, watch.number, error),
+        let candidates = loop {
+            let Some(version) = self.rights_version(id) else { return Ok(()) };
+            let rights = self.rights(person, &watches).await?;
+            let mut refused = Vec::new();
+            let mut candidates = Vec::new();
+            for watch in watches.clone() {
+                match self.registry.resolve(&watch.key, rights.get(&watch.key.organization)) {
+                    Ok(resolved) => candidates.push(Candidate { watch, resolved }),
+                    Err(error) => refused.push((watch.number, error)),
+                }
             }
-        }
-        let candidates = self.keep_visible(id, person, candidates).await?;
-        let candidates = self.register(id, version, candidates);
+            let candidates = self.keep_visible(person, candidates, &mut refused).await?;
+            match self.register(id, version, candidates, refused) {
+                Registered::As(candidates) => break candidates,
+                Registered::RightsChanged => {}
+            }
+        };
         if candidates.is_empty() {
             return Ok(());
         }
@@ -93,9 +99,9 @@ impl Hub {
     /// Refuses records that a person of narrowed sight cannot see, by the word of row-level security.
     async fn keep_visible(
         &self,
-        id: ConnectionId,
         person: PersonId,
         candidates: Vec<Candidate>,
+        refused: &mut Vec<(WatchNumber, ApiError)>,
     ) -> Result<Vec<Candidate>, FeedError> {
         let mut asked: HashMap<&'static str, Vec<Uuid>> = HashMap::new();
         for Candidate { resolved, .. } in candidates.iter().filter(|candidate| candidate.resolved.is_narrowed) {
@@ -124,23 +130,31 @@ impl Hub {
                 Shape::Record(record) if candidate.resolved.is_narrowed => visible.contains(&record),
                 _ => true,
             });
-        for candidate in hidden {
-            self.state().refuse(id, candidate.watch.number, ApiError::not_found("record"));
-        }
+        refused.extend(hidden.iter().map(|candidate| (candidate.watch.number, ApiError::not_found("record"))));
         Ok(kept)
     }
 
-    /// From here on changes are routed to the keys. Nothing is registered by rights that changed meanwhile: the client
-    /// hears of the change and asks again.
-    fn register(&self, id: ConnectionId, version: u64, candidates: Vec<Candidate>) -> Vec<Candidate> {
+    /// From here on changes are routed to the keys. Nothing is registered by rights that changed meanwhile.
+    fn register(
+        &self,
+        id: ConnectionId,
+        version: u64,
+        candidates: Vec<Candidate>,
+        refused: Vec<(WatchNumber, ApiError)>,
+    ) -> Registered {
         let mut state = self.state();
+        match state.connections.get(&id) {
+            None => return Registered::As(Vec::new()),
+            Some(connection) if connection.rights_version != version => return Registered::RightsChanged,
+            Some(_) => {}
+        }
+        for (number, error) in refused {
+            state.refuse(id, number, error);
+        }
         let mut registered = Vec::new();
         for candidate in candidates {
             let number = candidate.watch.number;
-            let Some(connection) = state.connections.get_mut(&id) else { return Vec::new() };
-            if connection.rights_version != version {
-                return registered;
-            }
+            let Some(connection) = state.connections.get_mut(&id) else { break };
             if connection.watches.contains_key(&number) {
                 state.refuse(id, number, ApiError::field("number", "is taken by another watch of this connection"));
                 continue;
@@ -156,7 +170,7 @@ impl Hub {
             state.interest.add(organization, &dependencies, Watcher { connection: id, number });
             registered.push(candidate);
         }
-        registered
+        Registered::As(registered)
     }
 
     /// What changed beyond each value's stamp: one statement for all keys.
@@ -207,6 +221,13 @@ impl Hub {
         }
         Ok(stale)
     }
+}
+
+/// What came of registering keys.
+enum Registered {
+    As(Vec<Candidate>),
+    /// The rights that were asked for are old: ask again.
+    RightsChanged,
 }
 
 /// Why a value is stale.

@@ -68,6 +68,10 @@ impl Mutation for CreateOrder {
         "The new order was not saved"
     }
 
+    fn typed(&self) -> Option<String> {
+        Some(self.title.clone())
+    }
+
     fn show(&self, on: &mut Shown<'_>) {
         on.record::<Orders>(self.id, |order| {
             order.get_or_insert_with(|| Order {
@@ -137,6 +141,10 @@ impl Mutation for UpdateOrder {
 
     fn label(&self) -> &'static str {
         "The change was not saved"
+    }
+
+    fn typed(&self) -> Option<String> {
+        self.changes.title.as_ref().map(|title| title.to.clone())
     }
 
     fn show(&self, on: &mut Shown<'_>) {
@@ -235,6 +243,18 @@ impl Mutation for EditLine {
             LineEdit::Add { .. } => "The line was not added",
             LineEdit::Change(_) => "The change of the line was not saved",
             LineEdit::Remove => "The line was not removed",
+        }
+    }
+
+    fn typed(&self) -> Option<String> {
+        match &self.edit {
+            LineEdit::Add { description, .. } => Some(description.clone()),
+            LineEdit::Change(LineChanges { description, quantity, unit }) => {
+                let description = description.as_ref().map(|change| change.to.clone());
+                let quantity = quantity.as_ref().map(|change| change.to.to_string());
+                description.or(quantity).or(unit.as_ref().map(|change| change.to.clone()))
+            }
+            LineEdit::Remove => None,
         }
     }
 

@@ -60,6 +60,14 @@ impl Mutation for EditProject {
         }
     }
 
+    fn typed(&self) -> Option<String> {
+        match &self.edit {
+            ProjectEdit::Create { name } => Some(name.clone()),
+            ProjectEdit::Rename(change) => Some(change.to.clone()),
+            _ => None,
+        }
+    }
+
     fn show(&self, on: &mut Shown<'_>) {
         on.record::<Projects>(self.id, |project| {
             if let ProjectEdit::Create { name } = &self.edit {

@@ -9,11 +9,13 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use leptos_meta::Title;
 use leptos_router::components::Redirect;
+use millstream::hooks::Reports;
 use millstream::{ApiError, MutationId, OrganizationId};
 
 #[component]
 pub fn OrganizationsPage() -> impl IntoView {
     let session = expect_context::<Session>();
+    let reports = expect_context::<Reports>();
     let name = RwSignal::new(String::new());
     let error = RwSignal::new(None::<ApiError>);
     let is_busy = RwSignal::new(false);
@@ -52,6 +54,8 @@ pub fn OrganizationsPage() -> impl IntoView {
                         Ok(me) => me,
                         Err(_) => return Some(view! { <Redirect path="/sign-in?next=/organizations" /> }.into_any()),
                     };
+                    // Whoever is signed in hears of an organization that they have just joined elsewhere.
+                    millstream::hooks::start("/live", me.id, reports);
                     let is_first = me.organizations.is_empty();
                     let choices = me
                         .organizations

@@ -134,7 +134,9 @@ pub fn Workspace() -> impl IntoView {
                 move || {
                     let view = match standing.get()? {
                         Standing::Member => {
-                            millstream::hooks::start("/live", reports);
+                            if let Some(me) = me.get_untracked() {
+                                millstream::hooks::start("/live", me.id, reports);
+                            }
                             view! { <Frame /> }.into_any()
                         }
                         Standing::SignedOut => {
