@@ -197,9 +197,14 @@ impl Client {
     /// Fetches the key if there is no answer yet; one fetch however many ask.
     pub fn ensure(&mut self, key: &QueryKey) {
         let entry = self.entries.entry(key.clone()).or_default();
-        if !entry.has_answer() && entry.fetching.is_none() {
+        if !entry.has_answer() && entry.fetching.is_none() && !self.is_promised(key) {
             self.fetch(key);
         }
+    }
+
+    /// Whether an unanswered mutation will bring the key's first value: what is only being made cannot be read yet.
+    fn is_promised(&self, key: &QueryKey) -> bool {
+        self.pending.iter().any(|pending| !pending.is_answered() && pending.mutation.answers().as_ref() == Some(key))
     }
 
     /// What is shown for the key.
@@ -334,7 +339,8 @@ impl Client {
             Need::Transaction(xid, epoch) => self.pending.iter().any(|pending| pending.will_bring(key, *xid, *epoch)),
             Need::All(_) | Need::Anything => false,
         };
-        let lags = !entry.has_answer() || entry.needs.iter().any(|(need, _)| !is_on_its_way(need));
+        let lags =
+            (!entry.has_answer() && !self.is_promised(key)) || entry.needs.iter().any(|(need, _)| !is_on_its_way(need));
         if entry.observers > 0 && entry.fetching.is_none() && lags && entry.failed == 0 {
             self.fetch(key);
         }
@@ -612,6 +618,10 @@ impl Client {
         let refused = self.pending.remove(place);
         self.show_anew(&*refused.mutation);
         self.effects.push(Effect::PendingChanged);
+        // What the mutation was to bring has to be read after all.
+        if let Some(key) = refused.mutation.answers().filter(|key| self.entries.contains_key(key)) {
+            self.ensure(&key);
+        }
         let (label, typed) = (refused.mutation.label(), refused.mutation.typed());
         self.effects.push(Effect::Refused { label, typed, error });
         self.send_what_may_go();

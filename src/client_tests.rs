@@ -325,6 +325,17 @@ fn anothers_change_beside_ones_own_is_fetched_at_once() {
 }
 
 #[test]
+fn what_is_only_being_made_is_not_read_before_the_server_has_it() {
+    let mut page = Page::live();
+    let id = page.add(1, 3);
+    page.act(|client| client.ensure(&record(1)));
+    page.act(|client| client.observe(&record(1)));
+    assert!(page.fetches.is_empty());
+    page.act(|client| client.failed(id, ApiError::forbidden("add")));
+    assert_eq!(page.fetches.len(), 1, "refused: now it has to be read");
+}
+
+#[test]
 fn a_pending_change_stays_over_a_list_until_its_value_holds_it() {
     let mut page = Page::live();
     let watch = page.show(&list("all"), read_of(Arc::new(vec![5_i64]), "10:10:"));

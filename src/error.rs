@@ -155,15 +155,16 @@ mod over_server_functions {
         }
     }
 
-    /// serde names the field between backticks: "missing field `title` at line 1 column 20".
+    /// The field is named between backticks: "missing field `title` at line 1 column 20", "field `id`: what is wrong".
     fn refused_arguments(why: &str) -> ApiError {
         let why = why.split(" at line ").next().unwrap_or(why);
         let mut error = ApiError::new(Kind::Malformed, format!("The request cannot be read: {why}."));
-        let mut quoted = why.split('`');
-        if let (Some(before), Some(name)) = (quoted.next(), quoted.next())
+        let mut quoted = why.splitn(3, '`');
+        if let (Some(before), Some(name), Some(after)) = (quoted.next(), quoted.next(), quoted.next())
             && before.contains("field")
         {
-            error.fields.insert(name.to_owned(), before.trim().to_owned());
+            let told = after.strip_prefix(": ").unwrap_or(before.trim());
+            error.fields.insert(name.to_owned(), told.to_owned());
         }
         error
     }

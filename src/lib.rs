@@ -18,6 +18,8 @@ pub mod overlay;
 pub mod snapshot;
 pub mod wire;
 
+#[cfg(feature = "hooks")]
+pub mod arguments;
 #[cfg(feature = "browser")]
 pub mod browser;
 #[cfg(feature = "feed")]

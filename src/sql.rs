@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+use sqlx::postgres::PgDatabaseError;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -270,7 +271,11 @@ fn refused(refusal: &dyn sqlx::error::DatabaseError) -> ApiError {
     match refusal.code().as_deref() {
         Some("MS403") => ApiError::new(Kind::Forbidden, message),
         Some("MS404") => ApiError::new(Kind::NotFound, message),
-        Some("MS422") => ApiError::new(Kind::Invalid, message),
+        Some("MS422") => {
+            let column = refusal.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::column);
+            let fields = column.map(|column| (column.to_owned(), message.clone())).into_iter().collect();
+            ApiError { fields, ..ApiError::new(Kind::Invalid, message) }
+        }
         Some("42501") => ApiError::new(Kind::Forbidden, "You may not do this here."),
         Some("23505") => ApiError::new(Kind::Conflict, format!("This exists already ({constraint}).")),
         Some("23503") => {

@@ -1,7 +1,7 @@
 //! What a request on the server knows: who asks, and the services that answer. Set by `server`, read by the server
 //! functions.
 
-use crate::tenancy::{Action, Module};
+use crate::tenancy::{Action, Me, Module};
 use leptos::prelude::use_context;
 use millstream::sql::{Actor, Database};
 use millstream::{ApiError, OrganizationId, PersonId};
@@ -55,6 +55,17 @@ impl SessionCookie {
 /// Who asks: an extension of every request, set by the session layer.
 #[derive(Clone, Debug, Default)]
 pub struct Caller(pub Option<SignedIn>);
+
+/// Whose page is being rendered, with their organizations and rights: an extension of every request for a page.
+#[derive(Clone, Debug)]
+pub struct PageOwner(pub Result<Me, ApiError>);
+
+/// Whose page this is.
+pub fn page_owner() -> Result<Me, ApiError> {
+    let parts = use_context::<axum::http::request::Parts>();
+    let owner = parts.and_then(|parts| parts.extensions.get::<PageOwner>().cloned());
+    owner.map_or_else(|| Err(ApiError::unauthenticated()), |owner| owner.0)
+}
 
 /// A person with a session.
 #[derive(Clone, Debug)]

@@ -118,25 +118,14 @@ fn lower_first(sentence: &str) -> String {
 /// Where one lands: the first of one's organizations, or the page that makes one.
 #[component]
 fn HomePage() -> impl IntoView {
-    let session = expect_context::<Session>();
-    view! {
-        <Suspense fallback=|| ()>
-            {move || {
-                session
-                    .me()
-                    .map(|me| {
-                        let path = match me {
-                            Ok(me) => match me.organizations.first() {
-                                Some(organization) => format!("/o/{}/orders", organization.id),
-                                None => "/organizations".to_owned(),
-                            },
-                            Err(_) => "/sign-in".to_owned(),
-                        };
-                        view! { <Redirect path /> }
-                    })
-            }}
-        </Suspense>
-    }
+    let path = match expect_context::<Session>().me() {
+        Ok(me) => match me.organizations.first() {
+            Some(organization) => format!("/o/{}/orders", organization.id),
+            None => "/organizations".to_owned(),
+        },
+        Err(_) => "/sign-in".to_owned(),
+    };
+    view! { <Redirect path /> }
 }
 
 #[component]

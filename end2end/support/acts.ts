@@ -42,6 +42,11 @@ export async function turnTo(screen: Screen, name: 'Orders' | 'Projects' | 'Memb
   await screen.page.getByRole('navigation', { name: 'Main' }).getByRole('link', { name }).click();
 }
 
+/** The menu of the person who is signed in. */
+export async function openAccount(screen: Screen): Promise<void> {
+  await screen.page.getByLabel(/: account$/).click();
+}
+
 export async function signIn(screen: Screen, email: string, password: string): Promise<void> {
   await screen.page.getByLabel('Email').fill(email);
   await screen.page.getByLabel('Password').fill(password);

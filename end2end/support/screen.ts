@@ -52,7 +52,12 @@ export class Screen {
   private readonly excused: RegExp[] = [];
 
   constructor(readonly page: Page) {
-    page.on('console', (message) => this.complaints.push(`${message.type()}: ${message.text()}`));
+    page.on('console', (message) => {
+      // The browser itself also informs, of an `autofocus` that it passed over for instance: that is no complaint.
+      if (['error', 'warning', 'assert'].includes(message.type())) {
+        this.complaints.push(`${message.type()}: ${message.text()}`);
+      }
+    });
     page.on('pageerror', (error) => this.complaints.push(`uncaught: ${error.stack ?? error.message}`));
     page.on('request', (request) => {
       const url = new URL(request.url());

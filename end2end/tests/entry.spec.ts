@@ -1,6 +1,6 @@
 // Signing up, in and out, founding, inviting and joining, as people do it.
 
-import { signIn, signUp } from '../support/acts';
+import { openAccount, signIn, signUp } from '../support/acts';
 import { anEmail, ownAddress, PASSWORD } from '../support/company';
 import { expect, test } from '../support/test';
 
@@ -65,7 +65,7 @@ test('signing out ends the session on every screen, and signing in leads back to
   await ada.live();
   await other.live();
   other.excuse(/status of 401/);
-  await ada.page.getByText(company.ada.name).click();
+  await openAccount(ada);
   await ada.page.getByRole('button', { name: 'Sign out' }).click();
   await expect(ada.page).toHaveURL('/sign-in');
   await expect(other.page).toHaveURL(/\/sign-in\?next=/);
@@ -114,7 +114,7 @@ test('without JavaScript one signs in, sees the orders, and filters them', async
   await expect(ada.page.getByRole('textbox', { name: 'Description of line 1' })).toHaveValue('Crate');
   await ada.page.getByRole('link', { name: 'Members' }).click();
   await expect(ada.row('Ben Bell')).toBeVisible();
-  await ada.page.getByText(company.ada.name).first().click();
+  await openAccount(ada);
   await ada.page.getByRole('button', { name: 'Sign out' }).click();
   await expect(ada.page).toHaveURL('/sign-in');
 });

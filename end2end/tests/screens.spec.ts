@@ -1,6 +1,7 @@
 // How the screens stand: on a phone, in the dark, under the keyboard, for a screen reader.
 
 import path from 'node:path';
+import { openAccount } from '../support/acts';
 import type { Company } from '../support/company';
 import { psql } from '../support/database';
 import type { Screen } from '../support/screen';
@@ -147,13 +148,13 @@ test('the keyboard reaches the content first, and then everything', async ({ com
 test('a chosen theme is kept, and stands before the page is painted', async ({ company, open }) => {
   const ada = await open(company.ada, company.path('orders'), { colorScheme: 'light' });
   await ada.live();
-  await ada.page.getByText(company.ada.name).first().click();
+  await openAccount(ada);
   await ada.page.getByRole('radio', { name: 'Dark' }).check();
   await expect(ada.html).toHaveAttribute('data-theme', 'dark');
   await ada.page.reload();
   await expect(ada.html).toHaveAttribute('data-theme', 'dark');
   await ada.live();
-  await ada.page.getByText(company.ada.name).first().click();
+  await openAccount(ada);
   await expect(ada.page.getByRole('radio', { name: 'Dark' })).toBeChecked();
   await ada.page.getByRole('radio', { name: 'System' }).check();
   await expect(ada.html).not.toHaveAttribute('data-theme');

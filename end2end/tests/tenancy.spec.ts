@@ -236,7 +236,7 @@ function mutations(own: Own): Mutation[] {
       endpoint: 'orders/update',
       body: { ...fresh, id: own.order, changes: { title: changed('Own order', 'Renamed') } },
       records: ['id'],
-      unreadable: { changes: { title: 'no change' } },
+      unreadable: { changes: 'no changes' },
     },
     { endpoint: 'orders/delete', body: { ...fresh, id: own.order }, records: ['id'] },
     {
@@ -252,7 +252,7 @@ function mutations(own: Own): Mutation[] {
       endpoint: 'orders/update_line',
       body: { ...fresh, order_id: own.order, id: own.line, changes: { quantity: changed(1, 2) } },
       records: ['order_id', 'id'],
-      unreadable: { changes: { quantity: 2 } },
+      unreadable: { changes: 'no changes' },
     },
     { endpoint: 'orders/remove_line', body: { ...fresh, order_id: own.order, id: own.line }, records: ['order_id', 'id'] },
     { endpoint: 'projects/create', body: { ...fresh, id: randomUUID(), name: 'New' }, texts: { name: 200 } },
@@ -260,7 +260,7 @@ function mutations(own: Own): Mutation[] {
       endpoint: 'projects/update',
       body: { ...fresh, id: own.project, changes: { name: changed('Own project', 'Renamed') } },
       records: ['id'],
-      unreadable: { changes: { nmae: changed('a', 'b') } },
+      unreadable: { changes: 'no changes' },
     },
     {
       endpoint: 'projects/add_member',
@@ -336,6 +336,11 @@ function wrongs({ body, optional = [], records = [], references = {}, texts = {}
   return cases;
 }
 
+/** One field, whether it is named alone or with the way to it (`changes.title.to`). */
+function way(field: string): RegExp {
+  return new RegExp(`^([a-z_]+\\.)*${field}(\\.[a-z_]+)*$`);
+}
+
 const KINDS: Record<number, string> = {
   400: 'malformed',
   401: 'unauthenticated',
@@ -403,7 +408,7 @@ for (const [endpoint, mutation] of named) {
         expect.soft(Object.keys(error).sort(), what).toEqual(['fields', 'kind', 'message']);
         expect.soft(error.kind, what).toBe(KINDS[status]);
         expect.soft(error.message, what).toMatch(/^\S.*\.?$/);
-        if (field) expect.soft(Object.keys(error.fields), `${what}: ${told}`).toEqual([field]);
+        if (field) expect.soft(Object.keys(error.fields).join(), `${what}: ${told}`).toMatch(way(field));
       });
     }
 
@@ -467,7 +472,7 @@ test('the fields of a change are checked one by one, and a change from what is n
     const told = await answer.text();
     expect.soft(answer.status(), `${endpoint} ${field} → ${String(to).slice(0, 20)}: ${told}`).toBe(status);
     const { error, current } = JSON.parse(told);
-    expect.soft(Object.keys(error.fields), `${endpoint} ${field} → ${String(to).slice(0, 20)}: ${told}`).toEqual([field]);
+    expect.soft(Object.keys(error.fields).join(), `${endpoint} ${field} → ${String(to).slice(0, 20)}: ${told}`).toMatch(way(field));
     if (status === 409) expect.soft(current, 'the row as it is').toMatchObject({ id: path.id === own.line ? own.order : path.id });
   }
   expect(await checksum(company.id)).toBe(before);

@@ -4,7 +4,7 @@ use crate::answers;
 use crate::feeding::Pulse;
 use crate::rate_limit::{self, Limits};
 use crate::security_headers::{self, Transport};
-use crate::session_layer::find_caller;
+use crate::session_layer::{find_caller, find_page_owner};
 use crate::sign_in_form::Form;
 use crate::site::Watch;
 use crate::{live, probes};
@@ -165,7 +165,8 @@ fn pages(web: &Web, options: LeptosOptions, watch: Watch) -> Router {
     let around_pages = ServiceBuilder::new()
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::new())
-        .layer(from_fn_with_state(web.clone(), find_caller));
+        .layer(from_fn_with_state(web.clone(), find_caller))
+        .layer(from_fn_with_state(web.clone(), find_page_owner));
     let shell = {
         let options = options.clone();
         move || app::shell(options.clone())

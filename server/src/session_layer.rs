@@ -2,8 +2,8 @@
 
 use crate::answers;
 use crate::routes::Web;
-use app::request::{Caller, SignedIn};
-use app::tenancy::session::acting::hash_of;
+use app::request::{Caller, PageOwner, SignedIn};
+use app::tenancy::session::acting::{self, hash_of};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -25,6 +25,18 @@ pub(crate) async fn find_caller(State(web): State<Web>, mut request: Request, ne
         },
     };
     request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+/// The middleware of pages: whose page it is comes with it, read once before anything of it is rendered. Costs two
+/// statements for whom is signed in.
+pub(crate) async fn find_page_owner(State(web): State<Web>, mut request: Request, next: Next) -> Response {
+    let caller = request.extensions().get::<Caller>().and_then(|caller| caller.0.as_ref().map(|caller| caller.person));
+    let owner = match caller {
+        Some(person) => acting::me(&web.services.database, person).await,
+        None => Err(ApiError::unauthenticated()),
+    };
+    request.extensions_mut().insert(PageOwner(owner));
     next.run(request).await
 }
 

@@ -60,15 +60,21 @@ async fn a_snapshot_sees_what_postgres_says_is_visible_in_it() {
     let pool = support::world::pool(&url).await;
     let mut chance = chance();
     let (mut snapshots, mut xids) = (Vec::new(), Vec::new());
+    // PostgreSQL gives no transaction an id whose low half is 0, and reads none.
+    let exists = |xid: &u64| xid.trailing_zeros() < 32;
     for round in 0..800 {
         let xmin = match round % 4 {
             0 => chance.u64(1..100),
             1 => chance.u64(1 << 31..1 << 33), // where 32 bits end
             2 => chance.u64(1..1 << 62),
-            _ => u64::from(u32::MAX) + chance.u64(0..3),
+            _ => u64::from(u32::MAX) - chance.u64(0..3), // across it
         };
         let width = chance.u64(0..if round % 3 == 0 { 400 } else { 12 });
-        let running: BTreeSet<u64> = (0..chance.u64(0..=width)).map(|_| chance.u64(xmin..xmin + width)).collect();
+        let running: BTreeSet<u64> =
+            (0..chance.u64(0..=width)).map(|_| chance.u64(xmin..xmin + width)).filter(exists).collect();
+        if ![xmin, xmin + width].iter().all(exists) {
+            continue;
+        }
         let written: Vec<_> = running.iter().map(ToString::to_string).collect();
         let text = format!("{xmin}:{}:{}", xmin + width, written.join(","));
         let mut asked = vec![
@@ -82,7 +88,7 @@ async fn a_snapshot_sees_what_postgres_says_is_visible_in_it() {
         ];
         asked.extend(running.iter().take(3).flat_map(|xid| [*xid, xid + 1]));
         asked.extend((0..4).map(|_| xmin + chance.u64(0..=width)));
-        for xid in asked {
+        for xid in asked.into_iter().filter(exists) {
             snapshots.push(text.clone());
             xids.push(xid.to_string());
         }

@@ -262,7 +262,7 @@ async fn an_audience_is_told_as_it_was_and_as_it_is() {
 
 /// "Nobody" is not "everybody": in the events no audience stands for the whole organization.
 #[tokio::test]
-async fn an_empty_audience_is_nobody_and_a_missing_one_never_widens_it() {
+async fn an_empty_audience_is_nobody_and_not_everybody() {
     let world = World::new().await;
     table(
         &world,
@@ -275,6 +275,23 @@ async fn an_empty_audience_is_nobody_and_a_missing_one_never_widens_it() {
     assert_eq!(world.events(xid).await[0].audience, Some(vec![]), "an empty audience");
     let xid = world.change("update letters set n = 2").await;
     assert_eq!(world.events(xid).await[0].audience, Some(vec![]), "an empty audience that stays empty");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_row_that_was_for_everybody_and_becomes_private_is_told_to_everybody() {
+    let world = World::new().await;
+    table(
+        &world,
+        "create table letters (id uuid primary key, organization_id uuid not null, readers uuid[])",
+        "select millstream.make_live('letters', audience => 'readers')",
+    )
+    .await;
+    world.change(&format!("insert into letters values (gen_random_uuid(), '{}', null)", Uuid::now_v7())).await;
+    let closed = world.change(&format!("update letters set readers = array['{}']::uuid[]", Uuid::now_v7())).await;
+    assert_eq!(world.events(closed).await[0].audience, None, "from those who lose it, it has to go");
+    let opened = world.change("update letters set readers = null").await;
+    assert_eq!(world.events(opened).await[0].audience, None, "to those who gain it, it has to come");
     world.stop().await;
 }
 

@@ -4,7 +4,8 @@ use super::{LineChanges, LineId, Order, OrderChanges, OrderId, OrderPage, Sort, 
 use crate::customers::CustomerId;
 use crate::tenancy::session::Done;
 use leptos::prelude::*;
-use leptos::server_fn::codec::{GetUrl, Json};
+use leptos::server_fn::codec::GetUrl;
+use millstream::arguments::Arguments;
 use millstream::{ApiError, MutationId, OrganizationId, PersonId, Read, Written};
 use time::Date;
 
@@ -37,7 +38,7 @@ pub async fn get(
 }
 
 /// Makes an order. Its id is the client's, its number the server's.
-#[server(prefix = "/api", endpoint = "orders/create", input = Json)]
+#[server(prefix = "/api", endpoint = "orders/create", input = Arguments)]
 pub async fn create(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -73,7 +74,7 @@ pub async fn create(
 }
 
 /// Changes fields of an order.
-#[server(prefix = "/api", endpoint = "orders/update", input = Json)]
+#[server(prefix = "/api", endpoint = "orders/update", input = Arguments)]
 pub async fn update(
     organization: OrganizationId,
     id: OrderId,
@@ -96,7 +97,7 @@ pub async fn update(
 }
 
 /// Deletes an order and its lines.
-#[server(prefix = "/api", endpoint = "orders/delete", input = Json)]
+#[server(prefix = "/api", endpoint = "orders/delete", input = Arguments)]
 pub async fn delete(
     organization: OrganizationId,
     id: OrderId,
@@ -116,7 +117,7 @@ pub async fn delete(
 }
 
 /// Adds a line below the others.
-#[server(prefix = "/api", endpoint = "orders/add_line", input = Json)]
+#[server(prefix = "/api", endpoint = "orders/add_line", input = Arguments)]
 pub async fn add_line(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -150,7 +151,7 @@ pub async fn add_line(
 }
 
 /// Changes fields of a line.
-#[server(prefix = "/api", endpoint = "orders/update_line", input = Json)]
+#[server(prefix = "/api", endpoint = "orders/update_line", input = Arguments)]
 pub async fn update_line(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -174,7 +175,7 @@ pub async fn update_line(
 }
 
 /// Removes a line.
-#[server(prefix = "/api", endpoint = "orders/remove_line", input = Json)]
+#[server(prefix = "/api", endpoint = "orders/remove_line", input = Arguments)]
 pub async fn remove_line(
     organization: OrganizationId,
     mutation_id: MutationId,

@@ -4,8 +4,8 @@ use super::lines::Lines;
 use super::mutations::{DeleteOrder, UpdateOrder};
 use super::{Order, OrderChanges, OrderId, Orders, Status};
 use crate::change::Change;
-use crate::customers::Customers;
-use crate::tenancy::{Action, Members, Module};
+use crate::customers::{Customer, Customers};
+use crate::tenancy::{Action, Member, Members, Module};
 use crate::ui::choice::{Choice, Entry};
 use crate::ui::editing::InPlace;
 use crate::ui::feedback::{failure, loading};
@@ -28,7 +28,11 @@ pub fn OrderPage() -> impl IntoView {
         let text = parameters.with(|parameters| parameters.get("order"));
         text.and_then(|text| text.parse().ok()).unwrap_or(OrderId(uuid::Uuid::nil()))
     });
+    // All queries of the page stand here, outside of its `Suspense`, which may walk what is inside it more than once:
+    // server and browser have to count the same.
     let order = use_record::<Orders>(move || place.id(), move || id.get());
+    let members = use_list::<Members>(move || place.id(), NoParameters::default);
+    let customers = use_list::<Customers>(move || place.id(), NoParameters::default);
     view! {
         <main class="page" id="main" tabindex="-1">
             <Suspense fallback=|| loading("the order")>
@@ -41,7 +45,7 @@ pub fn OrderPage() -> impl IntoView {
                     });
                     move || {
                         let view = match (state.get()?, last.with_untracked(Option::is_some)) {
-                            (Ok(_), _) => view! { <Sheet order last /> }.into_any(),
+                            (Ok(_), _) => view! { <Sheet order last members customers /> }.into_any(),
                             (Err(error), true) if error.kind == Kind::NotFound => {
                                 view! { <Gone last /> }.into_any()
                             }
@@ -88,7 +92,12 @@ fn Gone(last: Memo<Option<Order>>) -> impl IntoView {
 }
 
 #[component]
-fn Sheet(order: LiveQuery<Order>, last: Memo<Option<Order>>) -> impl IntoView {
+fn Sheet(
+    order: LiveQuery<Order>,
+    last: Memo<Option<Order>>,
+    members: LiveQuery<Vec<Member>>,
+    customers: LiveQuery<Vec<Customer>>,
+) -> impl IntoView {
     let place = expect_context::<Place>();
     // Only shown while there is an order; `last` keeps it for the moment in which it goes.
     let with = move |read: &dyn Fn(&Order) -> String| last.with(|order| order.as_ref().map(read).unwrap_or_default());
@@ -156,7 +165,7 @@ fn Sheet(order: LiveQuery<Order>, last: Memo<Option<Order>>) -> impl IntoView {
                     tint
                 />
             </div>
-            <Details last may_change tint />
+            <Details last members customers may_change tint />
             <div class="record-main">
                 <Lines last may_change />
             </div>
@@ -173,10 +182,14 @@ fn change(place: Place, last: Memo<Option<Order>>, name: Option<String>, fill: i
 }
 
 #[component]
-fn Details(last: Memo<Option<Order>>, may_change: Signal<bool>, tint: Signal<Option<String>>) -> impl IntoView {
+fn Details(
+    last: Memo<Option<Order>>,
+    members: LiveQuery<Vec<Member>>,
+    customers: LiveQuery<Vec<Customer>>,
+    may_change: Signal<bool>,
+    tint: Signal<Option<String>>,
+) -> impl IntoView {
     let place = expect_context::<Place>();
-    let members = use_list::<Members>(move || place.id(), NoParameters::default);
-    let customers = use_list::<Customers>(move || place.id(), NoParameters::default);
     let is_fixed = Signal::derive(move || !may_change.get());
     let row = move || last.get().map(|order| order.row);
 
@@ -330,6 +343,10 @@ fn Delete(last: Memo<Option<Order>>) -> impl IntoView {
         }
     };
     let delete = move |_| {
+        // Closed first: with the order goes the page that it stands on.
+        if let Some(dialog) = dialog.get() {
+            dialog.close();
+        }
         if let Some(id) = last.with_untracked(|order| order.as_ref().map(|order| order.row.id)) {
             mutate(DeleteOrder { organization: place.organization.get_untracked(), id });
             go.with_value(|go| go(&place.path("orders")));
@@ -360,7 +377,7 @@ fn Delete(last: Memo<Option<Order>>) -> impl IntoView {
                     <button class="button" autofocus>
                         "Keep it"
                     </button>
-                    <button class="button" data-kind="danger" on:click=delete>
+                    <button class="button" data-kind="danger" type="button" on:click=delete>
                         "Delete order"
                     </button>
                 </footer>

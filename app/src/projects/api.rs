@@ -3,7 +3,8 @@
 use super::{Project, ProjectChanges, ProjectId, ProjectRow};
 use crate::orders::OrderId;
 use leptos::prelude::*;
-use leptos::server_fn::codec::{GetUrl, Json};
+use leptos::server_fn::codec::GetUrl;
+use millstream::arguments::Arguments;
 use millstream::{ApiError, MutationId, OrganizationId, PersonId, Read, Written};
 
 /// The organization's projects, newest first.
@@ -30,7 +31,7 @@ pub async fn get(
 }
 
 /// Makes a project.
-#[server(prefix = "/api", endpoint = "projects/create", input = Json)]
+#[server(prefix = "/api", endpoint = "projects/create", input = Arguments)]
 pub async fn create(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -42,7 +43,7 @@ pub async fn create(
 }
 
 /// Changes fields of a project.
-#[server(prefix = "/api", endpoint = "projects/update", input = Json)]
+#[server(prefix = "/api", endpoint = "projects/update", input = Arguments)]
 pub async fn update(
     organization: OrganizationId,
     id: ProjectId,
@@ -53,7 +54,7 @@ pub async fn update(
 }
 
 /// Puts a member of the organization on the project. One who is there already stays.
-#[server(prefix = "/api", endpoint = "projects/add_member", input = Json)]
+#[server(prefix = "/api", endpoint = "projects/add_member", input = Arguments)]
 pub async fn add_member(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -65,7 +66,7 @@ pub async fn add_member(
 }
 
 /// Takes a member off the project.
-#[server(prefix = "/api", endpoint = "projects/remove_member", input = Json)]
+#[server(prefix = "/api", endpoint = "projects/remove_member", input = Arguments)]
 pub async fn remove_member(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -77,7 +78,7 @@ pub async fn remove_member(
 }
 
 /// Puts an order into the project. One that is there already stays.
-#[server(prefix = "/api", endpoint = "projects/add_order", input = Json)]
+#[server(prefix = "/api", endpoint = "projects/add_order", input = Arguments)]
 pub async fn add_order(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -89,7 +90,7 @@ pub async fn add_order(
 }
 
 /// Takes an order out of the project.
-#[server(prefix = "/api", endpoint = "projects/remove_order", input = Json)]
+#[server(prefix = "/api", endpoint = "projects/remove_order", input = Arguments)]
 pub async fn remove_order(
     organization: OrganizationId,
     mutation_id: MutationId,

@@ -3,8 +3,8 @@
 use super::mutations::{EditProject, ProjectEdit};
 use super::{Project, ProjectId, ProjectMember, ProjectOrder, Projects};
 use crate::change::Change;
-use crate::orders::{OrderParameters, Orders, PageOf, Sort};
-use crate::tenancy::{Action, Members, Module};
+use crate::orders::{OrderPage, OrderParameters, Orders, PageOf, Sort};
+use crate::tenancy::{Action, Member, Members, Module};
 use crate::ui::choice::{Choice, Entry};
 use crate::ui::editing::InPlace;
 use crate::ui::feedback::{failure, loading};
@@ -16,7 +16,7 @@ use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
 use millstream::Kind;
-use millstream::hooks::{mutate, use_list, use_record};
+use millstream::hooks::{LiveQuery, mutate, use_list, use_record};
 use millstream::live::NoParameters;
 
 #[component]
@@ -27,7 +27,13 @@ pub fn ProjectPage() -> impl IntoView {
         let text = parameters.with(|parameters| parameters.get("project"));
         text.and_then(|text| text.parse().ok()).unwrap_or(ProjectId(uuid::Uuid::nil()))
     });
+    // All queries of the page stand here, outside of its `Suspense`: see the order's page.
     let project = use_record::<Projects>(move || place.id(), move || id.get());
+    let recent = use_list::<Orders>(
+        move || place.id(),
+        || OrderParameters { status: None, customer_id: None, sort: Sort::Updated, page: PageOf::First },
+    );
+    let everybody = use_list::<Members>(move || place.id(), NoParameters::default);
     view! {
         <main class="page" id="main" tabindex="-1">
             <Suspense fallback=|| loading("the project")>
@@ -39,7 +45,7 @@ pub fn ProjectPage() -> impl IntoView {
                     });
                     move || {
                         let view = match (state.get()?, last.with_untracked(Option::is_some)) {
-                            (Ok(_), _) => view! { <Sheet last /> }.into_any(),
+                            (Ok(_), _) => view! { <Sheet last recent everybody /> }.into_any(),
                             (Err(error), true) if error.kind == Kind::NotFound => {
                                 let name = last.with_untracked(|last| last.as_ref().map(|last| last.name.clone()));
                                 view! {
@@ -80,7 +86,11 @@ fn edit(place: Place, last: Memo<Option<Project>>, edit: ProjectEdit) {
 }
 
 #[component]
-fn Sheet(last: Memo<Option<Project>>) -> impl IntoView {
+fn Sheet(
+    last: Memo<Option<Project>>,
+    recent: LiveQuery<OrderPage>,
+    everybody: LiveQuery<Vec<Member>>,
+) -> impl IntoView {
     let place = expect_context::<Place>();
     let name = Signal::derive(move || {
         last.with(|project| project.as_ref().map(|project| project.name.clone()).unwrap_or_default())
@@ -122,23 +132,19 @@ fn Sheet(last: Memo<Option<Project>>) -> impl IntoView {
                 />
             </div>
             <div class="record-main">
-                <OrdersOf last may_change />
+                <OrdersOf last recent may_change />
             </div>
             <div class="record-aside">
-                <MembersOf last may_change />
+                <MembersOf last everybody may_change />
             </div>
         </article>
     }
 }
 
 #[component]
-fn OrdersOf(last: Memo<Option<Project>>, may_change: Signal<bool>) -> impl IntoView {
+fn OrdersOf(last: Memo<Option<Project>>, recent: LiveQuery<OrderPage>, may_change: Signal<bool>) -> impl IntoView {
     let place = expect_context::<Place>();
     let orders = move || last.get().map(|project| project.orders).unwrap_or_default();
-    let recent = use_list::<Orders>(
-        move || place.id(),
-        || OrderParameters { status: None, customer_id: None, sort: Sort::Updated, page: PageOf::First },
-    );
     let candidates = move || {
         let held: Vec<_> = orders().iter().map(|order| order.order_id).collect();
         let rows = recent.get().and_then(Result::ok).map(|page| page.rows).unwrap_or_default();
@@ -233,10 +239,13 @@ fn OrdersOf(last: Memo<Option<Project>>, may_change: Signal<bool>) -> impl IntoV
 }
 
 #[component]
-fn MembersOf(last: Memo<Option<Project>>, may_change: Signal<bool>) -> impl IntoView {
+fn MembersOf(
+    last: Memo<Option<Project>>,
+    everybody: LiveQuery<Vec<Member>>,
+    may_change: Signal<bool>,
+) -> impl IntoView {
     let place = expect_context::<Place>();
     let members = move || last.get().map(|project| project.members).unwrap_or_default();
-    let everybody = use_list::<Members>(move || place.id(), NoParameters::default);
     let candidates = move || {
         let held: Vec<_> = members().iter().map(|member| member.person_id).collect();
         let all = everybody.get().and_then(Result::ok).unwrap_or_default();

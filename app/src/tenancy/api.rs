@@ -4,7 +4,8 @@ use super::session::Done;
 use super::{Belonging, Member, Role};
 use crate::customers::CustomerId;
 use leptos::prelude::*;
-use leptos::server_fn::codec::{GetUrl, Json};
+use leptos::server_fn::codec::GetUrl;
+use millstream::arguments::Arguments;
 use millstream::{ApiError, MutationId, OrganizationId, PersonId, Read, Written};
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +44,7 @@ pub async fn organizations() -> Result<Vec<Belonging>, ApiError> {
 }
 
 /// Makes an organization, with the person as its owner. The id is the client's, so that a repeat is no second one.
-#[server(prefix = "/api", endpoint = "organizations/create", input = Json)]
+#[server(prefix = "/api", endpoint = "organizations/create", input = Arguments)]
 pub async fn create_organization(
     mutation_id: MutationId,
     id: OrganizationId,
@@ -84,7 +85,7 @@ pub async fn members(
 }
 
 /// Makes an invitation for one role, and gives its link.
-#[server(prefix = "/api", endpoint = "organizations/invite", input = Json)]
+#[server(prefix = "/api", endpoint = "organizations/invite", input = Arguments)]
 pub async fn invite(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -95,7 +96,7 @@ pub async fn invite(
 }
 
 /// Gives a member another role.
-#[server(prefix = "/api", endpoint = "organizations/set_role", input = Json)]
+#[server(prefix = "/api", endpoint = "organizations/set_role", input = Arguments)]
 pub async fn set_role(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -107,7 +108,7 @@ pub async fn set_role(
 }
 
 /// Removes a member; their open screens of the organization end at once.
-#[server(prefix = "/api", endpoint = "organizations/remove_member", input = Json)]
+#[server(prefix = "/api", endpoint = "organizations/remove_member", input = Arguments)]
 pub async fn remove_member(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -123,7 +124,7 @@ pub async fn invitation(token: String) -> Result<Invitation, ApiError> {
 }
 
 /// Joins the organization of the invitation.
-#[server(prefix = "/api", endpoint = "organizations/accept", input = Json)]
+#[server(prefix = "/api", endpoint = "organizations/accept", input = Arguments)]
 pub async fn accept(token: String) -> Result<OrganizationId, ApiError> {
     acting::accept(token).await
 }

@@ -36,7 +36,7 @@ pub fn InvitationPage() -> impl IntoView {
                 let accept = accept.clone();
                 move || {
                     let accept = accept.clone();
-                    let is_signed_in = session.me()?.is_ok();
+                    let is_signed_in = session.me().is_ok();
                     let invitation = match invitation.get()? {
                         Ok(invitation) => invitation,
                         Err(refused) => {

@@ -121,7 +121,13 @@ fn Row(first: Member, members: impl Fn() -> Vec<Member> + Copy + Send + Sync + '
             drop(dialog.show_modal());
         }
     };
-    let remove = move |_| mutate(RemoveMember { organization: place.id(), person: id });
+    let remove = move |_| {
+        // Closed first: with the member goes the row that it stands in.
+        if let Some(dialog) = confirm.get() {
+            dialog.close();
+        }
+        mutate(RemoveMember { organization: place.organization.get_untracked(), person: id });
+    };
     let name = move || member.with(|member| member.name.clone());
     view! {
         <tr data-pending=move || is_pending.get().then_some("")>
@@ -180,7 +186,7 @@ fn Row(first: Member, members: impl Fn() -> Vec<Member> + Copy + Send + Sync + '
                             <button class="button" autofocus>
                                 "Keep"
                             </button>
-                            <button class="button" data-kind="danger" on:click=remove>
+                            <button class="button" data-kind="danger" type="button" on:click=remove>
                                 {move || if is_me() { "Leave" } else { "Remove" }}
                             </button>
                         </footer>

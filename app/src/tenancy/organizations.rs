@@ -1,7 +1,7 @@
 //! Choosing an organization, and making one.
 
 use super::api;
-use crate::ui::feedback::{alert, loading};
+use crate::ui::feedback::alert;
 use crate::ui::icon::{Icon, icon};
 use crate::ui::person::initials;
 use crate::ui::shell::{Session, go};
@@ -45,14 +45,13 @@ pub fn OrganizationsPage() -> impl IntoView {
     let wrong = move || error.with(|error| error.as_ref().and_then(|error| error.fields.get("name").cloned()));
     view! {
         <Title text="Organizations" />
-        <Suspense fallback=|| view! { <main class="entry">{loading("your organizations")}</main> }>
-            {
+        {
                 let create = create.clone();
                 move || {
                     let create = create.clone();
-                    let me = match session.me()? {
+                    let me = match session.me() {
                         Ok(me) => me,
-                        Err(_) => return Some(view! { <Redirect path="/sign-in?next=/organizations" /> }.into_any()),
+                        Err(_) => return view! { <Redirect path="/sign-in?next=/organizations" /> }.into_any(),
                     };
                     // Whoever is signed in hears of an organization that they have just joined elsewhere.
                     millstream::hooks::start("/live", me.id, reports);
@@ -87,7 +86,6 @@ pub fn OrganizationsPage() -> impl IntoView {
                             }
                         })
                         .collect_view();
-                    Some(
                         view! {
                             <main class="entry" id="main">
                                 <header>
@@ -128,10 +126,8 @@ pub fn OrganizationsPage() -> impl IntoView {
                                 </form>
                             </main>
                         }
-                            .into_any(),
-                    )
+                            .into_any()
                 }
             }
-        </Suspense>
     }
 }

@@ -2,8 +2,9 @@
 
 use super::Me;
 use leptos::prelude::*;
-use leptos::server_fn::codec::{GetUrl, Json};
+use leptos::server_fn::codec::GetUrl;
 use millstream::ApiError;
+use millstream::arguments::Arguments;
 use serde::{Deserialize, Serialize};
 
 /// An answer that is only "done".
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Done {}
 
 /// Makes an account and signs in.
-#[server(prefix = "/api", endpoint = "session/sign_up", input = Json)]
+#[server(prefix = "/api", endpoint = "session/sign_up", input = Arguments)]
 pub async fn sign_up(name: String, email: String, password: String) -> Result<Me, ApiError> {
     use crate::request::{services, text};
     use millstream::PersonId;
@@ -53,7 +54,7 @@ pub async fn sign_up(name: String, email: String, password: String) -> Result<Me
 }
 
 /// Signs in. The same address takes a form's POST too (see `server`), so that it works without JavaScript.
-#[server(prefix = "/api", endpoint = "session/sign_in", input = Json)]
+#[server(prefix = "/api", endpoint = "session/sign_in", input = Arguments)]
 pub async fn sign_in(email: String, password: String) -> Result<Me, ApiError> {
     let services = crate::request::services()?;
     let person = acting::verify(&services, &email, password).await?;
@@ -62,7 +63,7 @@ pub async fn sign_in(email: String, password: String) -> Result<Me, ApiError> {
 }
 
 /// Ends the session everywhere it is open.
-#[server(prefix = "/api", endpoint = "session/sign_out", input = Json)]
+#[server(prefix = "/api", endpoint = "session/sign_out", input = Arguments)]
 pub async fn sign_out() -> Result<Done, ApiError> {
     let services = crate::request::services()?;
     if let Some(caller) = crate::request::caller() {
@@ -201,6 +202,7 @@ pub mod acting {
         Ok(())
     }
 
+    /// The person with their organizations and rights.
     pub async fn me(database: &Database, person: PersonId) -> Result<Me, ApiError> {
         let read = database.run(Actor::Person(person), move |transaction| {
             Box::pin(async move {

@@ -1,6 +1,6 @@
 //! What stands around every page of an organization: the session, the sidebar, the connection's state.
 
-use super::feedback::{failure, loading};
+use super::feedback::failure;
 use super::icon::{Icon, icon};
 use super::person::{avatar, initials};
 use crate::tenancy::session;
@@ -12,23 +12,27 @@ use leptos_router::hooks::{use_location, use_navigate, use_params_map};
 use millstream::hooks::{Reports, reconnect, use_connection};
 use millstream::{ApiError, Kind, OrganizationId, PersonId};
 
-/// Who is signed in: loaded with the page, renewed when rights change.
+/// Who is signed in: comes with the page, renewed when rights change. It is no resource, so that nothing of a page has
+/// to wait for it, or be walked twice by a `Suspense`.
 #[derive(Clone, Copy)]
-pub struct Session {
-    loaded: Resource<Result<Me, ApiError>>,
-    renewed: RwSignal<Option<Result<Me, ApiError>>>,
-}
+pub struct Session(RwSignal<Result<Me, ApiError>>);
 
 impl Session {
     pub fn provide() -> Self {
-        let session = Self { loaded: Resource::new(|| (), |()| session::me()), renewed: RwSignal::new(None) };
+        let me = SharedValue::new(|| {
+            #[cfg(feature = "ssr")]
+            return crate::request::page_owner();
+            #[cfg(not(feature = "ssr"))]
+            Err(ApiError::unauthenticated())
+        });
+        let session = Self(RwSignal::new(me.into_inner()));
         provide_context(session);
         session
     }
 
-    /// The person, or why there is none; `None` while the page is loading (then read it below a `Suspense`).
-    pub fn me(self) -> Option<Result<Me, ApiError>> {
-        self.renewed.get().or_else(|| self.loaded.get())
+    /// The person, or why there is none.
+    pub fn me(self) -> Result<Me, ApiError> {
+        self.0.get()
     }
 
     /// Asks again: something about the person's rights or organizations has changed.
@@ -37,23 +41,24 @@ impl Session {
             let me = session::me().await;
             // A passing failure changes nobody's rights.
             if !matches!(&me, Err(error) if error.kind.is_passing()) {
-                self.renewed.set(Some(me));
+                self.0.set(me);
             }
         });
     }
 
     /// The person is no longer a member there.
     pub fn left(self, organization: OrganizationId) {
-        if let Some(Ok(mut me)) = self.renewed.get_untracked().or_else(|| self.loaded.get_untracked()) {
-            me.organizations.retain(|belonging| belonging.id != organization);
-            self.renewed.set(Some(Ok(me)));
-        }
+        self.0.update(|me| {
+            if let Ok(me) = me {
+                me.organizations.retain(|belonging| belonging.id != organization);
+            }
+        });
         self.refresh();
     }
 
     /// Nobody is signed in any more.
     pub fn ended(self) {
-        self.renewed.set(Some(Err(ApiError::unauthenticated())));
+        self.0.set(Err(ApiError::unauthenticated()));
     }
 }
 
@@ -100,7 +105,7 @@ impl Place {
 #[derive(Clone, PartialEq)]
 enum Standing {
     SignedOut,
-    Stranger(Option<String>),
+    Stranger,
     Member,
     Failed(ApiError),
 }
@@ -117,58 +122,47 @@ pub fn Workspace() -> impl IntoView {
             .with(|parameters| parameters.get("organization").and_then(|text| text.parse().ok()))
             .unwrap_or(OrganizationId(uuid::Uuid::nil()))
     });
-    view! {
-        <Suspense fallback=|| view! { <main class="page">{loading("the page")}</main> }>
-            {
-                // Rebuilt only when the standing changes, not with every renewal of the rights.
-                let standing = Memo::new(move |_| {
-                    session.me().map(|me| match me {
-                        Err(error) if error.kind == Kind::Unauthenticated => Standing::SignedOut,
-                        Err(error) => Standing::Failed(error),
-                        Ok(me) if me.belonging(organization.get()).is_some() => Standing::Member,
-                        Ok(me) => Standing::Stranger(me.organizations.first().map(|belonging| belonging.id.to_string())),
-                    })
-                });
-                let me = Memo::new(move |_| session.me().and_then(Result::ok));
-                provide_context(Place { organization, me });
-                move || {
-                    let view = match standing.get()? {
-                        Standing::Member => {
-                            if let Some(me) = me.get_untracked() {
-                                millstream::hooks::start("/live", me.id, reports);
-                            }
-                            view! { <Frame /> }.into_any()
-                        }
-                        Standing::SignedOut => {
-                            let next = location.pathname.get_untracked();
-                            view! { <Redirect path=format!("/sign-in?next={next}") /> }.into_any()
-                        }
-                        Standing::Stranger(_) => {
-                            #[cfg(feature = "ssr")]
-                            if let Some(response) = use_context::<leptos_axum::ResponseOptions>() {
-                                response.set_status(axum::http::StatusCode::NOT_FOUND);
-                            }
-                            view! {
-                                <main class="entry" id="main">
-                                    {failure(&ApiError::not_found("organization"), || ())}
-                                    <footer>
-                                        <a href="/organizations">"Your organizations"</a>
-                                    </footer>
-                                </main>
-                            }
-                                .into_any()
-                        }
-                        Standing::Failed(error) => {
-                            view! {
-                                <main class="entry" id="main">{failure(&error, move || session.refresh())}</main>
-                            }
-                                .into_any()
-                        }
-                    };
-                    Some(view)
-                }
+    // Rebuilt only when the standing changes, not with every renewal of the rights.
+    let standing = Memo::new(move |_| match session.me() {
+        Err(error) if error.kind == Kind::Unauthenticated => Standing::SignedOut,
+        Err(error) => Standing::Failed(error),
+        Ok(me) if me.belonging(organization.get()).is_some() => Standing::Member,
+        Ok(_) => Standing::Stranger,
+    });
+    let me = Memo::new(move |_| session.me().ok());
+    provide_context(Place { organization, me });
+    move || match standing.get() {
+        Standing::Member => {
+            if let Some(me) = me.get_untracked() {
+                millstream::hooks::start("/live", me.id, reports);
             }
-        </Suspense>
+            view! { <Frame /> }.into_any()
+        }
+        Standing::SignedOut => {
+            let next = location.pathname.get_untracked();
+            view! { <Redirect path=format!("/sign-in?next={next}") /> }.into_any()
+        }
+        Standing::Stranger => {
+            #[cfg(feature = "ssr")]
+            if let Some(response) = use_context::<leptos_axum::ResponseOptions>() {
+                response.set_status(axum::http::StatusCode::NOT_FOUND);
+            }
+            view! {
+                <main class="entry" id="main">
+                    {failure(&ApiError::not_found("organization"), || ())}
+                    <footer>
+                        <a href="/organizations">"Your organizations"</a>
+                    </footer>
+                </main>
+            }
+            .into_any()
+        }
+        Standing::Failed(error) => view! {
+            <main class="entry" id="main">
+                {failure(&error, move || session.refresh())}
+            </main>
+        }
+        .into_any(),
     }
 }
 
@@ -194,7 +188,7 @@ fn Frame() -> impl IntoView {
             .collect_view()
     };
     view! {
-        <a class="skip" href="#main">"Skip to content"</a>
+        <a class="skip" href="#main" rel="external">"Skip to content"</a>
         <div class="shell">
             <header class="sidebar">
                 <Organizations />

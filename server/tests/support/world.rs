@@ -262,8 +262,19 @@ impl World {
         .unwrap()
     }
 
-    /// The stamp that a read would have now.
+    /// The stamp that a read would have now, once the hub has come as far: what was before it is not told any more.
     pub async fn stamp(&self) -> Stamp {
+        let stamp = self.stamp_ahead().await;
+        super::until("the hub's cursor", async || {
+            let (snapshot, epoch) = self.server.hub.cursor()?;
+            (Stamp { snapshot, epoch }).covers(&stamp).then_some(())
+        })
+        .await;
+        stamp
+    }
+
+    /// The stamp that a read would have now; the hub may be behind it.
+    pub async fn stamp_ahead(&self) -> Stamp {
         let (snapshot, epoch): (String, Uuid) =
             sqlx::query_as("select pg_current_snapshot()::text, epoch from millstream.epoch")
                 .fetch_one(&self.owner)
@@ -329,8 +340,9 @@ impl World {
         Answer::of(request.send().await.unwrap()).await
     }
 
-    /// The person's live connection.
+    /// The person's live connection, opened once the hub has heard of all that was before.
     pub async fn live(&self, person: &Person) -> Socket {
+        self.stamp().await;
         Socket::open(&self.server.addr.to_string(), person).await
     }
 }
