@@ -111,7 +111,6 @@ impl Driver {
                 spawn_local(async move {
                     let answer = fetcher(pending).await;
                     driver.act(|client| client.fetched(&key, ticket, answer));
-                    driver.wake_waiting(&key);
                 });
             }
             Task::RetryFetch { key, failed } => {
@@ -143,6 +142,8 @@ impl Driver {
                 if let Some(trigger) = self.triggers.borrow().get(&key) {
                     trigger.notify();
                 }
+                // The value may have come by another way than the fetch that was waited for.
+                self.wake_waiting(&key);
             }
             Task::PendingChanged => {
                 let records = self.client.borrow().pending_records();
@@ -215,7 +216,7 @@ impl Driver {
     }
 
     fn track(&self, key: &QueryKey) {
-        self.triggers.borrow_mut().entry(key.clone()).or_insert_with(ArcTrigger::new).track();
+        self.triggers.borrow_mut().entry(key.clone()).or_default().track();
     }
 
     fn collect(self: &Rc<Self>) {
@@ -248,30 +249,28 @@ fn erased<V: Value>(read: Read<V>) -> Read<AnyValue> {
 }
 
 /// Answers the resource of a key from the cache, fetching at most once however many ask.
-pub(crate) fn ensure<V, F, Fut>(key: QueryKey, fetch: F) -> impl Future<Output = Loaded<V>> + Send
+pub(crate) async fn ensure<V, F, Fut>(key: QueryKey, fetch: F) -> Loaded<V>
 where
     V: Value,
     F: Fn(QueryKey, Vec<MutationId>) -> Fut + Copy + Send + 'static,
     Fut: Future<Output = Result<Read<V>, ApiError>> + 'static,
 {
     // Nothing happens before the future is polled: Leptos makes it, and drops it, where the page brought the value.
-    async move {
-        let settled = driver().settled(&key, fetch);
-        // The sender lives until the key is settled, or the page is gone.
-        let _gone = settled.await;
-        let answer = DRIVER.with(|driver| driver.client.borrow().answer(&key));
-        let answer = match answer {
-            Some(Ok(read)) => match read.data.downcast_ref::<V>() {
-                Some(data) => {
-                    Ok(Read { data: data.clone(), snapshot: read.snapshot, epoch: read.epoch, contains: read.contains })
-                }
-                None => Err(ApiError::internal()),
-            },
-            Some(Err(error)) => Err(error),
+    let settled = driver().settled(&key, fetch);
+    // The sender lives until the key is settled, or the page is gone.
+    let _gone = settled.await;
+    let answer = DRIVER.with(|driver| driver.client.borrow().answer(&key));
+    let answer = match answer {
+        Some(Ok(read)) => match read.data.downcast_ref::<V>() {
+            Some(data) => {
+                Ok(Read { data: data.clone(), snapshot: read.snapshot, epoch: read.epoch, contains: read.contains })
+            }
             None => Err(ApiError::internal()),
-        };
-        Loaded { key: key.to_string(), answer }
-    }
+        },
+        Some(Err(error)) => Err(error),
+        None => Err(ApiError::internal()),
+    };
+    Loaded { key: key.to_string(), answer }
 }
 
 /// Takes over what came with the page, and watches the key for as long as the component lives.

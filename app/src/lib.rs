@@ -3,6 +3,8 @@
 
 // Deeply nested views are deep types.
 #![recursion_limit = "512"]
+// The arguments of a server function are the fields of its request.
+#![allow(clippy::too_many_arguments)]
 
 pub mod change;
 pub mod customers;

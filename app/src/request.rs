@@ -129,7 +129,7 @@ pub async fn require(
         .await?;
     match may {
         Some(true) => Ok(()),
-        Some(false) => Err(ApiError::forbidden(&format!("{} {}", action.name(), module.label()))),
+        Some(false) => Err(ApiError::forbidden(&format!("{} {}", action.label(), module.label()))),
         None => Err(ApiError::not_found("organization")),
     }
 }

@@ -14,7 +14,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use support::chance;
 use support::cluster::cluster;
+use tokio::sync::Mutex;
 use uuid::Uuid;
+
+/// For tests that want the machine for themselves, so that their moments are as close as they mean them to be.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// A database with the schema and a live table of the tests' own.
 async fn database() -> (String, PgPool) {
@@ -112,8 +116,10 @@ async fn a_snapshot_sees_what_postgres_says_is_visible_in_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_newer_of_two_snapshots_is_the_one_taken_later() {
+    let _alone = ALONE.lock().await;
     let url = cluster().await.database().await;
     let pool = support::world::pool(&url).await;
+    run(&pool, "create table scratch (n int)").await;
     let is_over = Arc::new(AtomicBool::new(false));
     let writers: Vec<_> = (0..6)
         .map(|_| {
@@ -124,11 +130,11 @@ async fn the_newer_of_two_snapshots_is_the_one_taken_later() {
                 while !is_over.load(Ordering::Relaxed) {
                     let end = if chance.u8(..5) == 0 { "rollback" } else { "commit" };
                     let savepoint = if chance.u8(..5) == 0 {
-                        "savepoint a; create temp table if not exists x (); rollback to a;"
+                        "savepoint a; insert into public.scratch values (1); rollback to a;"
                     } else {
                         ""
                     };
-                    let pause = f64::from(chance.u8(..)) / 40_000.0;
+                    let pause = f64::from(chance.u8(..)) / 400_000.0;
                     let sql =
                         format!("begin; select pg_current_xact_id(); {savepoint} select pg_sleep({pause}); {end}");
                     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
@@ -139,7 +145,7 @@ async fn the_newer_of_two_snapshots_is_the_one_taken_later() {
     // Two connections, but each question is asked after the answer before.
     let mut taken: Vec<Snapshot> = Vec::new();
     let mut connections = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
-    for turn in 0..4_000 {
+    for turn in 0..2_000 {
         let text: String = sqlx::query_scalar("select pg_current_snapshot()::text")
             .fetch_one(&mut *connections[turn % 2])
             .await
@@ -185,15 +191,16 @@ struct Ledger {
     changes: Vec<(Uuid, EventKind)>,
 }
 
-/// Writes until all have committed enough. A record is changed at most once a transaction in each way.
-async fn write(url: String, committed: Arc<AtomicUsize>, seed: u64) -> Ledger {
+/// Writes until all have committed enough and nothing is held open any more. A record is changed at most once a
+/// transaction in each way.
+async fn write(url: String, committed: Arc<AtomicUsize>, is_held: Arc<AtomicBool>, seed: u64) -> Ledger {
     let mut connection = PgConnection::connect(&url).await.unwrap();
     sqlx::raw_sql("set synchronous_commit = off; set search_path = public").execute(&mut connection).await.unwrap();
     let mut chance = fastrand::Rng::with_seed(seed);
     let (mut ledger, mut mine): (Ledger, Vec<Uuid>) = (Ledger::default(), Vec::new());
     let organization = Uuid::from_u128(u128::from(chance.u8(1..4)));
     let fresh = |chance: &mut fastrand::Rng| Uuid::from_u128(chance.u128(..));
-    while committed.load(Ordering::Relaxed) < COMMITS {
+    while committed.load(Ordering::Relaxed) < COMMITS || is_held.load(Ordering::Relaxed) {
         let mut changes = Vec::new();
         let mut sql = "begin;".to_owned();
         let insert = |sql: &mut String, id: Uuid| *sql += &format!("insert into t values ('{id}', '{organization}');");
@@ -261,6 +268,7 @@ fn counted(changes: impl IntoIterator<Item = (Uuid, EventKind)>) -> BTreeMap<(Uu
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_feed_misses_no_change_and_tells_none_twice_beside_a_transaction_held_open() {
+    let _alone = ALONE.lock().await;
     let (url, owner) = database().await;
     let mut feed = feed(&url).await;
     assert!(feed.step().await.unwrap().is_restart, "the first step says where the feed begins");
@@ -291,9 +299,10 @@ async fn the_feed_misses_no_change_and_tells_none_twice_beside_a_transaction_hel
         }
     });
 
-    let committed = Arc::new(AtomicUsize::new(0));
-    let writers: Vec<_> =
-        (0..WRITERS).map(|_| tokio::spawn(write(url.clone(), committed.clone(), chance.u64(..)))).collect();
+    let (committed, is_held) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|_| tokio::spawn(write(url.clone(), committed.clone(), is_held.clone(), chance.u64(..))))
+        .collect();
 
     // Held open while the others write: it changes something before and after, and so does one that is given up.
     let (before, after) = (Uuid::now_v7(), Uuid::now_v7());
@@ -307,6 +316,7 @@ async fn the_feed_misses_no_change_and_tells_none_twice_beside_a_transaction_hel
     sqlx::query(insert).bind(after).bind(Uuid::from_u128(1)).execute(&mut *held).await.unwrap();
     held.commit().await.unwrap();
     given_up.rollback().await.unwrap();
+    is_held.store(false, Ordering::Relaxed);
 
     let mut ledgers = Vec::new();
     for writer in writers {

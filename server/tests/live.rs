@@ -9,11 +9,11 @@ use app::customers::Customers;
 use app::orders::{OrderParameters, Orders, PageOf, Sort};
 use app::projects::Projects;
 use app::tenancy::Members;
-use millstream::Kind;
 use millstream::key::{OrganizationId, WireKey};
 use millstream::live::{ListQuery, NoParameters};
 use millstream::snapshot::Xid;
-use millstream::wire::{ClientFrame, Rights, Standing, Watch};
+use millstream::wire::{ClientFrame, Passed, Rights, Standing, Watch};
+use millstream::{Kind, MutationId};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -634,13 +634,37 @@ async fn each_connection_of_a_person_is_told_and_what_is_given_back_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_persons_own_mutation_is_told_to_its_connections_by_id_and_to_nobody_elses() {
+    let world = World::new().await;
+    let scene = world.scene().await;
+    let mut mine = [world.live(&scene.owner).await, world.live(&scene.owner).await];
+    let mut theirs = world.live(&scene.colleague).await;
+    let mutation = Uuid::now_v7();
+    let request =
+        json!({"organization": scene.organization, "mutation_id": mutation, "id": Uuid::now_v7(), "name": "Plan"});
+    let answer = world.post(Some(&scene.owner), "/api/projects/create", &request).await.ok();
+    let xid = support::world::xid_of(&answer);
+    let fence = world.fence(&scene.colleague).await;
+    for socket in &mut mine {
+        let heard =
+            socket.listen(|heard| heard.last_tick.as_ref().is_some_and(|tick| !tick.mutations.is_empty())).await;
+        let tick = heard.last_tick.unwrap();
+        assert_eq!(tick.mutations, [Passed { mutation_id: MutationId(mutation), xid }]);
+        assert!(tick.cursor.sees(xid));
+    }
+    let heard = theirs.until_seen(fence).await;
+    assert!(heard.last_tick.unwrap().mutations.iter().all(|passed| passed.xid == fence));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_private_row_is_told_to_its_audience_alone() {
     let world = World::new().await;
     let scene = world.scene().await;
     // Orders that only some may hear of; the table is the product's own, the column the test's.
     world
         .change(
-            "alter table customers add column readers uuid[];
+            "alter table customers add column readers uuid[] not null default '{}';
              update millstream.live_tables set audience_column = 'readers' where table_name = 'customers'",
         )
         .await;
@@ -677,7 +701,7 @@ async fn a_private_row_that_nobody_may_read_is_told_to_nobody() {
     let scene = world.scene().await;
     world
         .change(
-            "alter table customers add column readers uuid[];
+            "alter table customers add column readers uuid[] not null default '{}';
              update millstream.live_tables set audience_column = 'readers' where table_name = 'customers'",
         )
         .await;

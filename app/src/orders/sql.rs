@@ -189,7 +189,7 @@ pub(super) async fn page(transaction: &mut PgConnection, asked: Asked) -> Result
         Ok(Some(format!("{}_{}", row.try_get::<String, _>("sort_key")?, row.try_get::<Uuid, _>("id")?)))
     };
     let previous = if (is_back && has_more) || (!is_back && !is_start) { cursor(rows.first())? } else { None };
-    let next = if (!is_back && has_more) || is_back { cursor(rows.last())? } else { None };
+    let next = if is_back || has_more { cursor(rows.last())? } else { None };
     let rows = rows.iter().map(order_row).collect::<Result<_, _>>()?;
     Ok(OrderPage { rows, total, previous, next })
 }

@@ -130,7 +130,7 @@ fn Row(first: ProjectRow, all: Memo<Vec<ProjectRow>>, known: StoredValue<Option<
                 project.members.iter().take(5).map(|member| avatar(member.person_id, &member.name)).collect_view();
             view! {
                 <span class="avatars" role="img" aria-label=label>
-                    {faces}
+                    {if project.members.is_empty() { "–".into_any() } else { faces.into_any() }}
                 </span>
             }
         })

@@ -84,7 +84,7 @@ pub async fn me() -> Result<Me, ApiError> {
 pub mod acting {
     //! What stands behind the functions above; `server` uses it for forms too.
 
-    use super::super::{Action, Belonging, Me, Permission};
+    use super::super::{Action, Belonging, Me, Module, Permission};
     use crate::request::{Services, SessionCookie};
     use argon2::Argon2;
     use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
@@ -202,6 +202,12 @@ pub mod acting {
         Ok(())
     }
 
+    /// A module with whether it may be viewed, and things in it created, updated and deleted.
+    type Granted = (Module, [bool; 4]);
+
+    /// An organization's id and name, the person's role there, how many members it has, and what the role may do.
+    type BelongingRow = (Uuid, String, String, i64, sqlx::types::Json<Vec<Granted>>);
+
     /// The person with their organizations and rights.
     pub async fn me(database: &Database, person: PersonId) -> Result<Me, ApiError> {
         let read = database.run(Actor::Person(person), move |transaction| {
@@ -210,7 +216,7 @@ pub mod acting {
                     .bind(person.0)
                     .fetch_one(&mut *transaction)
                     .await?;
-                let rows: Vec<(Uuid, String, String, i64, sqlx::types::Json<Vec<(super::super::Module, [bool; 4])>>)> =
+                let rows: Vec<BelongingRow> =
                     sqlx::query_as(
                         "select o.id, o.name, m.role,
                            (select count(*) from memberships other where other.organization_id = o.id),

@@ -283,12 +283,13 @@ impl World {
         Stamp { snapshot: snapshot.parse().unwrap(), epoch: Epoch(epoch) }
     }
 
-    /// A change that nobody sees but by its cursor: the connections of its author are told how far the feed has come.
+    /// A mutation that nobody sees but by its cursor: the connections of its author are told that it has passed.
     /// Whatever was to be told of earlier transactions stands before that.
     pub async fn fence(&self, person: &Person) -> Xid {
         let mut transaction = self.owner.begin().await.unwrap();
-        sqlx::query("select set_config('millstream.person', $1, true)")
+        sqlx::query("select set_config('millstream.person', $1, true), set_config('millstream.mutation', $2, true)")
             .bind(person.id.to_string())
+            .bind(Uuid::now_v7().to_string())
             .execute(&mut *transaction)
             .await
             .unwrap();
