@@ -147,7 +147,7 @@ fn Row(first: ProjectRow, all: Memo<Vec<ProjectRow>>, known: StoredValue<Option<
                 </a>
             </td>
             <td data-cell="people">{faces}</td>
-            <td data-cell="orders">{move || project.with(|project| project.orders)}</td>
+            <td data-cell="orders" data-single=move || project.with(|project| (project.orders == 1).then_some(""))>{move || project.with(|project| project.orders)}</td>
             <td data-cell="updated">
                 {move || match tint.get() {
                     Some(by) => view! { <span class="hint" data-kind="changed">{by}</span> }.into_any(),
