@@ -241,8 +241,11 @@ begin
     select array_agg(n.key) into changed_columns
     from jsonb_each(new_row) n where old_row -> n.key is distinct from n.value;
   end if;
-  if live.audience_column is not null then
-    select array_agg(distinct person::uuid) into told from (
+  -- A version without an audience was or is for everybody, and so is the news of it. Nobody is an audience too.
+  if live.audience_column is not null
+     and (old_row is null or jsonb_typeof(old_row -> live.audience_column) = 'array')
+     and (new_row is null or jsonb_typeof(new_row -> live.audience_column) = 'array') then
+    select coalesce(array_agg(distinct person::uuid), '{}') into told from (
       select jsonb_array_elements_text(old_row -> live.audience_column) as person
       union all
       select jsonb_array_elements_text(new_row -> live.audience_column)

@@ -69,6 +69,20 @@ $$;
 create trigger agree_on_organization before insert or update on project_members for each row execute function agree_on_organization();
 create trigger agree_on_organization before insert or update on project_orders for each row execute function agree_on_organization();
 
+-- Nor can one end of a junction move away from the other: what belongs to an organization stays there.
+create function stay_in_organization() returns trigger
+language plpgsql
+as $$
+begin
+  raise exception using errcode = 'MS422', column = 'organization_id',
+    message = format('A row of %s stays in its organization.', tg_table_name);
+end
+$$;
+create trigger stay_in_organization before update of organization_id on projects
+  for each row when (old.organization_id is distinct from new.organization_id) execute function stay_in_organization();
+create trigger stay_in_organization before update of organization_id on sales_orders
+  for each row when (old.organization_id is distinct from new.organization_id) execute function stay_in_organization();
+
 -- Who leaves the organization leaves its projects.
 create function leave_projects() returns trigger
 language plpgsql security definer set search_path = public, pg_temp

@@ -42,26 +42,45 @@ impl Asked {
     ) -> Result<Self, ApiError> {
         let from = match (after, before) {
             (None, None) => From::Start,
-            (Some(cursor), None) => cursor_of("after", &cursor).map(|(key, id)| From::After(key, id))?,
-            (None, Some(cursor)) => cursor_of("before", &cursor).map(|(key, id)| From::Before(key, id))?,
+            (Some(cursor), None) => cursor_of("after", &cursor, sort).map(|(key, id)| From::After(key, id))?,
+            (None, Some(cursor)) => cursor_of("before", &cursor, sort).map(|(key, id)| From::Before(key, id))?,
             (Some(_), Some(_)) => return Err(ApiError::field("before", "a page lies after or before a row, not both")),
         };
         Ok(Self { organization, status, customer, sort, from })
     }
 }
 
-/// A cursor is `<microseconds or date>_<id>`: what is bound to the statement is checked to be just that.
-fn cursor_of(name: &str, cursor: &str) -> Result<(String, Uuid), ApiError> {
+/// A cursor is `<sort key>_<id>`, as this list gives it: a moment for the lists by time, a day for the one by due date.
+fn cursor_of(name: &str, cursor: &str, sort: Sort) -> Result<(String, Uuid), ApiError> {
     let refuse = || ApiError::field(name, "is no cursor of this list");
     let (key, id) = cursor.split_once('_').ok_or_else(refuse)?;
-    let is_key = key == "infinity"
-        || (key.len() <= 32
-            && !key.is_empty()
-            && key.bytes().all(|byte| byte.is_ascii_digit() || b"-:.T".contains(&byte)));
+    let is_key = match sort {
+        Sort::Due => key == "infinity" || is_day(key),
+        Sort::Newest | Sort::Updated => key.split_once('T').is_some_and(|(day, clock)| is_day(day) && is_clock(clock)),
+    };
     if !is_key {
         return Err(refuse());
     }
     Ok((key.to_owned(), id.parse().map_err(|_| refuse())?))
+}
+
+fn is_day(text: &str) -> bool {
+    crate::ui::time::from_input(text).is_some()
+}
+
+/// `HH:MM:SS.ffffff`.
+fn is_clock(text: &str) -> bool {
+    let below = |part: Option<&str>, bound: u32| {
+        part.is_some_and(|part| {
+            part.bytes().all(|byte| byte.is_ascii_digit()) && part.parse().is_ok_and(|n: u32| n < bound)
+        })
+    };
+    let mut parts = text.split([':', '.']);
+    below(parts.next(), 24)
+        && below(parts.next(), 60)
+        && below(parts.next(), 60)
+        && below(parts.next(), 1_000_000)
+        && parts.next().is_none()
 }
 
 /// The statement of a page: the columns and joins are the same for all, the key, its direction and its comparison are
@@ -496,4 +515,33 @@ pub(super) async fn remove_line(
         .execute(transaction)
         .await?;
     if removed.rows_affected() == 0 { Err(ApiError::not_found("line")) } else { Ok(Outcome::Changed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_only_what_the_list_gives_itself() {
+        let id = "01a1f806-431f-7b7a-9005-4f09a47cf495";
+        let taken = |key: &str, sort| cursor_of("after", &format!("{key}_{id}"), sort).is_ok();
+        assert!(
+            taken("2026-11-20T17:03:29.123456", Sort::Newest)
+                && taken("2026-11-20", Sort::Due)
+                && taken("infinity", Sort::Due)
+        );
+        for key in [
+            "",
+            "-",
+            "2026-99-20T17:03:29.123456",
+            "2026-11-20T25:03:29.123456",
+            "2026-11-20T17:03:29",
+            "2026-11-20",
+            "infinity",
+        ] {
+            assert!(!taken(key, Sort::Updated), "{key:?}");
+        }
+        assert!(!taken("2026-02-30", Sort::Due));
+        assert!(cursor_of("after", "2026-11-20_x", Sort::Due).is_err() && cursor_of("after", "x", Sort::Due).is_err());
+    }
 }

@@ -131,12 +131,12 @@ async fn carry_out(
                 .await?;
         found.ok_or_else(|| ApiError::not_found("project"))?;
     }
-    let touched = match edit {
+    let touched = match &edit {
         Edit::Create(name) => sqlx::query("insert into projects (id, organization_id, name) values ($1, $2, $3)")
             .bind(id.0)
             .bind(organization.0)
             .bind(name)
-            .execute(transaction)
+            .execute(&mut *transaction)
             .await
             .map_err(ApiError::from)
             .map_err(|error| match error.kind {
@@ -154,7 +154,7 @@ async fn carry_out(
             sqlx::query("update projects set name = coalesce($2, name) where id = $1")
                 .bind(id.0)
                 .bind(name)
-                .execute(transaction)
+                .execute(&mut *transaction)
                 .await?
         }
         Edit::AddMember(person) => {
@@ -165,14 +165,14 @@ async fn carry_out(
             .bind(Uuid::now_v7())
             .bind(id.0)
             .bind(person.0)
-            .execute(transaction)
+            .execute(&mut *transaction)
             .await?
         }
         Edit::RemoveMember(person) => {
             sqlx::query("delete from project_members where project_id = $1 and person_id = $2")
                 .bind(id.0)
                 .bind(person.0)
-                .execute(transaction)
+                .execute(&mut *transaction)
                 .await?
         }
         Edit::AddOrder(order) => {
@@ -183,17 +183,53 @@ async fn carry_out(
             .bind(Uuid::now_v7())
             .bind(id.0)
             .bind(order.0)
-            .execute(transaction)
+            .execute(&mut *transaction)
             .await?
         }
         Edit::RemoveOrder(order) => {
             sqlx::query("delete from project_orders where project_id = $1 and order_id = $2")
                 .bind(id.0)
                 .bind(order.0)
-                .execute(transaction)
+                .execute(&mut *transaction)
                 .await?
         }
     };
-    // To add what is there, or to remove what is not, is to ask for what already is.
-    Ok(if touched.rows_affected() == 0 { Outcome::Unchanged } else { Outcome::Changed })
+    if touched.rows_affected() > 0 {
+        return Ok(Outcome::Changed);
+    }
+    // To add what is there, or to remove what is not, is to ask for what already is; but it has to be one's own.
+    let (field, exists) = match edit {
+        Edit::RemoveMember(person) => ("person_id", is_member(transaction, organization, person.0).await?),
+        Edit::RemoveOrder(order) => ("order_id", is_order(transaction, organization, order.0).await?),
+        _ => return Ok(Outcome::Unchanged),
+    };
+    if exists {
+        Ok(Outcome::Unchanged)
+    } else {
+        Err(ApiError::field(field, "there is no such one in this organization"))
+    }
+}
+
+async fn is_member(
+    transaction: &mut PgConnection,
+    organization: OrganizationId,
+    person: Uuid,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select exists (select from memberships where organization_id = $1 and person_id = $2)")
+        .bind(organization.0)
+        .bind(person)
+        .fetch_one(transaction)
+        .await
+}
+
+async fn is_order(
+    transaction: &mut PgConnection,
+    organization: OrganizationId,
+    order: Uuid,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select exists (select from sales_orders where organization_id = $1 and id = $2)")
+        .bind(organization.0)
+        .bind(order)
+        .fetch_one(transaction)
+        .await
 }

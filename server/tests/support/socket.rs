@@ -177,9 +177,14 @@ impl Socket {
 
     pub async fn listen(&mut self, enough: impl Fn(&Heard) -> bool) -> Heard {
         let mut heard = Heard::default();
-        while !enough(&heard) {
-            heard.add(self.frame().await);
-        }
+        let listening = async {
+            while !enough(&heard) {
+                heard.add(self.frame().await);
+            }
+        };
+        // Heartbeats come for ever, so a bound for each frame is none for what is waited for.
+        let is_heard = tokio::time::timeout(BOUND, listening).await.is_ok();
+        assert!(is_heard, "not within {BOUND:?}; heard {heard:?}");
         heard
     }
 
