@@ -33,7 +33,7 @@ bench: ## the benchmarks
 	@scripts/setup
 	@scripts/bench
 
-soak: ## the long-running browser tests, against a fresh release build
+soak: ## for long what `make test` does in short: the feed, and every browser test five times
 	@scripts/setup browser
 	@scripts/release
 	@scripts/soak

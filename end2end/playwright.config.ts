@@ -1,8 +1,6 @@
 import { defineConfig } from '@playwright/test';
 
 // The server under test is started by ./server.ts, which puts its address into MILLSTREAM_URL.
-// Tests tagged @soak take long and run only with MILLSTREAM_SOAK=1 (`make soak`).
-const soak = process.env.MILLSTREAM_SOAK === '1';
 
 export default defineConfig({
   testDir: './tests',
@@ -13,9 +11,7 @@ export default defineConfig({
   workers: 2,
   retries: 0,
   reporter: 'list',
-  grep: soak ? /@soak/ : undefined,
-  grepInvert: soak ? undefined : /@soak/,
-  timeout: soak ? 30 * 60_000 : 60_000,
+  timeout: 60_000,
   use: {
     baseURL: process.env.MILLSTREAM_URL,
     browserName: 'chromium',

@@ -41,12 +41,13 @@ create unlogged table millstream.epoch (
 );
 grant select on millstream.epoch to millstream_app, millstream_feed;
 
--- Stamps older than this are stale: the events after them are no longer all kept.
+-- Events of transactions before this one are no longer all kept: a stamp that did not see all of those is stale. It
+-- moves when events are dropped; a new epoch needs no horizon, for stamps of another epoch are stale by themselves.
 create table millstream.horizon (
   one boolean primary key default true check (one),
   xid xid8 not null
 );
-insert into millstream.horizon (xid) values (pg_current_xact_id());
+insert into millstream.horizon (xid) values ('0');
 grant select on millstream.horizon to millstream_feed;
 
 create function millstream.this_cluster() returns text
@@ -76,7 +77,6 @@ begin
   -- After a crash the events that are there are durable, and so are their transaction ids: they may stay.
   insert into millstream.epoch (epoch, cluster) values (gen_random_uuid(), millstream.this_cluster())
   returning epoch into found_epoch;
-  update millstream.horizon set xid = pg_current_xact_id();
   return found_epoch;
 end
 $$;
@@ -91,7 +91,7 @@ begin
   truncate public.realtime_table_events;
   delete from millstream.epoch;
   insert into millstream.epoch (epoch, cluster) values (new_epoch, millstream.this_cluster());
-  update millstream.horizon set xid = pg_current_xact_id();
+  update millstream.horizon set xid = '0'; -- the numbers of another cluster say nothing here
   return new_epoch;
 end
 $$;

@@ -1,5 +1,5 @@
 //! The clock of the whole system: transaction ids, snapshots and epochs, as PostgreSQL keeps them.
-//! Pure; its agreement with the database is tested in `server/tests/snapshot.rs` against `pg_visible_in_snapshot`.
+//! Pure; its agreement with the database is tested in `server/tests/feed.rs` against `pg_visible_in_snapshot`.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -41,6 +41,12 @@ impl Snapshot {
     /// Whether everything that `other` sees is seen here too.
     pub fn covers(&self, other: &Self) -> bool {
         self == other || self.is_newer_than(other)
+    }
+
+    /// Whether every transaction before this one had finished: none of them can turn up later. Not the same as
+    /// `xid <= xmin`, which counts ids that nobody was running.
+    pub fn sees_all_before(&self, xid: Xid) -> bool {
+        self.xmax >= xid && self.xip.first().is_none_or(|oldest| *oldest >= xid)
     }
 
     /// The oldest transaction that may still have been running: all below are seen.
@@ -137,6 +143,14 @@ mod tests {
         let taken = snapshot("10:20:12,15");
         let seen: Vec<u64> = (8..23).filter(|xid| taken.sees(Xid(*xid))).collect();
         assert_eq!(seen, [8, 9, 10, 11, 13, 14, 16, 17, 18, 19]);
+    }
+
+    #[test]
+    fn sees_all_before_what_ran_and_what_came_later() {
+        let taken = snapshot("10:20:12,15");
+        let all: Vec<u64> = (8..23).filter(|xid| taken.sees_all_before(Xid(*xid))).collect();
+        assert_eq!(all, [8, 9, 10, 11, 12]);
+        assert!(snapshot("10:20:").sees_all_before(Xid(20)) && !snapshot("10:20:").sees_all_before(Xid(21)));
     }
 
     #[test]

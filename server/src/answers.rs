@@ -6,10 +6,13 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
 use millstream::{ApiError, Kind};
 
 /// A refused change carries the row as it is now; anything longer is no error of ours.
 const LONGEST: usize = 1024 * 1024;
+/// Of a body that is too long, so much is read and thrown away before the answer.
+const MOST_DISCARDED: usize = 8 * 1024 * 1024;
 
 /// The middleware around `/api`.
 pub(crate) async fn as_api_errors(request: Request, next: Next) -> Response {
@@ -74,19 +77,29 @@ fn instead_of(status: StatusCode, path: &str) -> ApiError {
 /// Takes the whole body in, so that what follows knows it.
 ///
 /// # Errors
-/// 413 where it is longer than `most` bytes; told by its length, not a byte of it is read.
+/// 413 where it is longer than `most` bytes. The rest is read and thrown away up to a bound: a client that is still
+/// sending when the connection closes sees a broken pipe, and not the answer.
 pub(crate) async fn whole(request: Request, most: usize) -> Result<Request, ApiError> {
     let too_large = || {
         ApiError::new(Kind::TooLarge, format!("This is more than can be sent at once: {} KiB at most.", most / 1024))
     };
-    let length = request.headers().get(header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > most) {
+    let (parts, body) = request.into_parts();
+    let mut chunks = body.into_data_stream();
+    let mut body = Vec::new();
+    let mut seen = 0_usize;
+    while let Some(chunk) = chunks.next().await {
+        // The other way to fail is that the client has gone, and then nobody reads the answer.
+        let chunk = chunk.map_err(|_| too_large())?;
+        seen = seen.saturating_add(chunk.len());
+        if seen <= most {
+            body.extend_from_slice(&chunk);
+        } else if seen > MOST_DISCARDED {
+            break;
+        }
+    }
+    if seen > most {
         return Err(too_large());
     }
-    let (parts, body) = request.into_parts();
-    // The other way to fail is that the client has gone, and then nobody reads the answer.
-    let body = axum::body::to_bytes(body, most).await.map_err(|_| too_large())?;
     if std::str::from_utf8(&body).is_err() {
         return Err(ApiError::new(Kind::Malformed, "The request cannot be read: it is not UTF-8."));
     }

@@ -24,9 +24,9 @@ const KNOWN: [&str; 6] = [ADDR, DATABASE_URL, DATA_DIR, DEMO, PUBLIC_URL, POSTGR
 /// - `MILLSTREAM_TEST_DATA_DIR`: the data directory of a server started as a process of its own.
 /// - `MILLSTREAM_TEST_DATABASE_URL`: a database the tests may use instead of a cluster of theirs.
 /// - `MILLSTREAM_TOOLS`, `MILLSTREAM_SHARED_TARGET`: where the scripts keep tools and build results.
-/// - `MILLSTREAM_DIST`, `MILLSTREAM_URL`, `MILLSTREAM_LOG`, `MILLSTREAM_SOCKETS`, `MILLSTREAM_SOAK`: what the browser
-///   tests tell each other.
-pub const FOR_TESTS: [&str; 9] = [
+/// - `MILLSTREAM_DIST`, `MILLSTREAM_URL`, `MILLSTREAM_LOG`, `MILLSTREAM_SOCKETS`: what the browser tests tell
+///   each other.
+pub const FOR_TESTS: [&str; 8] = [
     "MILLSTREAM_TEST_DATA_DIR",
     "MILLSTREAM_TEST_DATABASE_URL",
     "MILLSTREAM_TOOLS",
@@ -35,7 +35,6 @@ pub const FOR_TESTS: [&str; 9] = [
     "MILLSTREAM_URL",
     "MILLSTREAM_LOG",
     "MILLSTREAM_SOCKETS",
-    "MILLSTREAM_SOAK",
 ];
 
 /// Everything the environment decides.

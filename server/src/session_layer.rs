@@ -33,7 +33,7 @@ pub(crate) async fn find_caller(State(web): State<Web>, mut request: Request, ne
 pub(crate) async fn find_page_owner(State(web): State<Web>, mut request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>().and_then(|caller| caller.0.as_ref().map(|caller| caller.person));
     let owner = match caller {
-        Some(person) => acting::me(&web.services.database, person).await,
+        Some(person) => acting::me(&web.services.database, person).await.map(|read| read.data),
         None => Err(ApiError::unauthenticated()),
     };
     request.extensions_mut().insert(PageOwner(owner));

@@ -179,7 +179,11 @@ async fn the_newer_of_two_snapshots_is_the_one_taken_later() {
 // ---------------------------------------------------------------------------------------------- the feed
 
 const WRITERS: usize = 16;
-const COMMITS: usize = 20_000;
+
+/// How many commits have to be seen; `make soak` asks for more.
+fn commits_wanted() -> usize {
+    std::env::var("SOAK_COMMITS").map_or(20_000, |number| number.parse().expect("SOAK_COMMITS is a number"))
+}
 
 /// What a writer knows of its own: the committed changes, by the server's word.
 #[derive(Default)]
@@ -194,13 +198,14 @@ struct Ledger {
 /// Writes until all have committed enough and nothing is held open any more. A record is changed at most once a
 /// transaction in each way.
 async fn write(url: String, committed: Arc<AtomicUsize>, is_held: Arc<AtomicBool>, seed: u64) -> Ledger {
+    let wanted = commits_wanted();
     let mut connection = PgConnection::connect(&url).await.unwrap();
     sqlx::raw_sql("set synchronous_commit = off; set search_path = public").execute(&mut connection).await.unwrap();
     let mut chance = fastrand::Rng::with_seed(seed);
     let (mut ledger, mut mine): (Ledger, Vec<Uuid>) = (Ledger::default(), Vec::new());
     let organization = Uuid::from_u128(u128::from(chance.u8(1..4)));
     let fresh = |chance: &mut fastrand::Rng| Uuid::from_u128(chance.u128(..));
-    while committed.load(Ordering::Relaxed) < COMMITS || is_held.load(Ordering::Relaxed) {
+    while committed.load(Ordering::Relaxed) < wanted || is_held.load(Ordering::Relaxed) {
         let mut changes = Vec::new();
         let mut sql = "begin;".to_owned();
         let insert = |sql: &mut String, id: Uuid| *sql += &format!("insert into t values ('{id}', '{organization}');");
@@ -329,7 +334,7 @@ async fn the_feed_misses_no_change_and_tells_none_twice_beside_a_transaction_hel
     let sum = |count: fn(&Ledger) -> usize| ledgers.iter().map(count).sum::<usize>();
     let (commits, rollbacks, savepoints) = (sum(|l| l.commits), sum(|l| l.rollbacks), sum(|l| l.savepoints));
     println!("{commits} commits, {rollbacks} rollbacks, {savepoints} with savepoints in {written_for:?}");
-    assert!(commits >= COMMITS && rollbacks * 7 > commits && savepoints * 7 > commits);
+    assert!(commits >= commits_wanted() && rollbacks * 7 > commits && savepoints * 7 > commits);
     assert!(batches.iter().all(|batch| batch.tables.is_empty() && !batch.is_restart), "nothing had to be collapsed");
 
     // By what the writers were told.

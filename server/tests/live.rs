@@ -811,6 +811,8 @@ async fn a_stamp_of_another_epoch_or_from_before_what_is_kept_is_stale() {
     foreign.epoch = millstream::Epoch(Uuid::now_v7());
     let mut ancient = now.clone();
     ancient.snapshot = "3:3:".parse().unwrap();
+    // As if the events of transactions before 4 had been dropped.
+    sqlx::query("update millstream.horizon set xid = '4'").execute(&world.owner).await.unwrap();
     let heard = socket
         .watch(vec![
             record(1, scene.organization, "sales_orders", scene.order, &foreign),

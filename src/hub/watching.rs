@@ -201,7 +201,7 @@ impl Hub {
 
         let mut stale = HashMap::new();
         for Candidate { watch, resolved } in candidates {
-            if is_too_much || epoch != Some(watch.epoch) || watch.snapshot.xmin() < horizon {
+            if is_too_much || epoch != Some(watch.epoch) || !watch.snapshot.sees_all_before(horizon) {
                 stale.insert(watch.number, Missed::Unknown);
                 continue;
             }

@@ -38,9 +38,10 @@ crate::closed_set! {
 
 /// The organizations of the person.
 #[server(prefix = "/api", endpoint = "organizations/list", input = GetUrl)]
-pub async fn organizations() -> Result<Vec<Belonging>, ApiError> {
+pub async fn organizations() -> Result<Read<Vec<Belonging>>, ApiError> {
     let (database, person) = crate::request::begin()?;
-    Ok(super::session::acting::me(&database, person).await?.organizations)
+    let Read { data, snapshot, epoch, contains } = super::session::acting::me(&database, person).await?;
+    Ok(Read { data: data.organizations, snapshot, epoch, contains })
 }
 
 /// Makes an organization, with the person as its owner. The id is the client's, so that a repeat is no second one.

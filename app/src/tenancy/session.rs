@@ -3,8 +3,8 @@
 use super::Me;
 use leptos::prelude::*;
 use leptos::server_fn::codec::GetUrl;
-use millstream::ApiError;
 use millstream::arguments::Arguments;
+use millstream::{ApiError, Read};
 use serde::{Deserialize, Serialize};
 
 /// An answer that is only "done".
@@ -59,7 +59,7 @@ pub async fn sign_in(email: String, password: String) -> Result<Me, ApiError> {
     let services = crate::request::services()?;
     let person = acting::verify(&services, &email, password).await?;
     acting::start(&services, person).await?;
-    acting::me(&services.database, person).await
+    Ok(acting::me(&services.database, person).await?.data)
 }
 
 /// Ends the session everywhere it is open.
@@ -75,7 +75,7 @@ pub async fn sign_out() -> Result<Done, ApiError> {
 
 /// Who is signed in, and where they belong.
 #[server(name = ReadMe, prefix = "/api", endpoint = "session/me", input = GetUrl)]
-pub async fn me() -> Result<Me, ApiError> {
+pub async fn me() -> Result<Read<Me>, ApiError> {
     let (database, person) = crate::request::begin()?;
     acting::me(&database, person).await
 }
@@ -90,7 +90,7 @@ pub mod acting {
     use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
     use leptos::prelude::use_context;
     use millstream::sql::{Actor, Database};
-    use millstream::{ApiError, Kind, OrganizationId, PersonId};
+    use millstream::{ApiError, Kind, OrganizationId, PersonId, Read};
     use rand::RngCore;
     use sha2::{Digest, Sha256};
     use uuid::Uuid;
@@ -209,8 +209,11 @@ pub mod acting {
     type BelongingRow = (Uuid, String, String, i64, sqlx::types::Json<Vec<Granted>>);
 
     /// The person with their organizations and rights.
-    pub async fn me(database: &Database, person: PersonId) -> Result<Me, ApiError> {
-        let read = database.run(Actor::Person(person), move |transaction| {
+    ///
+    /// # Errors
+    /// Those of [`Database::read`].
+    pub async fn me(database: &Database, person: PersonId) -> Result<Read<Me>, ApiError> {
+        let read = database.read(Actor::Person(person), &[], move |transaction| {
             Box::pin(async move {
                 let (name, email): (String, String) = sqlx::query_as("select name, email from profiles where id = $1")
                     .bind(person.0)

@@ -38,7 +38,7 @@ impl Session {
     /// Asks again: something about the person's rights or organizations has changed.
     pub fn refresh(self) {
         spawn_local(async move {
-            let me = session::me().await;
+            let me = session::me().await.map(|read| read.data);
             // A passing failure changes nobody's rights.
             if !matches!(&me, Err(error) if error.kind.is_passing()) {
                 self.0.set(me);
