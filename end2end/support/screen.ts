@@ -41,8 +41,12 @@ export function sees(snapshot: string, xid: number): boolean {
   return xid < Number(xmax) && !running.split(',').includes(String(xid));
 }
 
+/** What has passed over one connection. */
+type Exchange = { sent: ClientFrame[]; heard: ServerFrame[] };
+
 export class Screen {
   calls: Call[] = [];
+  private present: Exchange = { sent: [], heard: [] };
   sent: ClientFrame[] = [];
   heard: ServerFrame[] = [];
   /** How often a document was loaded: a reload would count. */
@@ -72,8 +76,19 @@ export class Screen {
 
   private listen(socket: WebSocket): void {
     if (new URL(socket.url()).pathname !== '/live') return;
-    socket.on('framesent', ({ payload }) => this.sent.push(JSON.parse(String(payload)) as ClientFrame));
-    socket.on('framereceived', ({ payload }) => this.heard.push(JSON.parse(String(payload)) as ServerFrame));
+    // Watch numbers are a connection's own: what an earlier page asked for is no longer waited for.
+    const present: Exchange = { sent: [], heard: [] };
+    this.present = present;
+    socket.on('framesent', ({ payload }) => {
+      const frame = JSON.parse(String(payload)) as ClientFrame;
+      this.sent.push(frame);
+      present.sent.push(frame);
+    });
+    socket.on('framereceived', ({ payload }) => {
+      const frame = JSON.parse(String(payload)) as ServerFrame;
+      this.heard.push(frame);
+      present.heard.push(frame);
+    });
   }
 
   /** The console may say this: the test brings it about (a browser logs every refused request by itself). */
@@ -111,7 +126,7 @@ export class Screen {
   async live(): Promise<void> {
     await this.hydrated();
     await expect(this.html).toHaveAttribute('data-connection', 'live');
-    await expect.poll(() => this.watched().length, { message: 'the page watches something' }).toBeGreaterThan(0);
+    await expect.poll(() => this.present.sent.flatMap((frame) => frame.keys ?? []).length, { message: 'the page watches something' }).toBeGreaterThan(0);
     await expect.poll(() => this.unconfirmed(), { message: 'watches that the server has not confirmed' }).toEqual([]);
   }
 
@@ -126,16 +141,15 @@ export class Screen {
   }
 
   private unconfirmed(): number[] {
-    const settled = new Set(this.unwatched());
-    for (const frame of this.heard) {
+    const asked = this.present.sent.flatMap((frame) => frame.keys ?? []).map(({ number }) => number);
+    const settled = new Set(this.present.sent.flatMap((frame) => frame.numbers ?? []));
+    for (const frame of this.present.heard) {
       for (const number of frame.watching ?? []) settled.add(number);
       for (const { number } of frame.refused ?? []) settled.add(number);
       // What was watched before a change of rights has ended with it.
-      if (frame.type === 'rights') this.watched().forEach(({ number }) => settled.add(number));
+      if (frame.type === 'rights') asked.forEach((number) => settled.add(number));
     }
-    return this.watched()
-      .map(({ number }) => number)
-      .filter((number) => !settled.has(number));
+    return asked.filter((number) => !settled.has(number));
   }
 
   /** What the server called stale, key by key: table and how it is asked for. */
