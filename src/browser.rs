@@ -288,7 +288,10 @@ where
             driver.act(|client| client.hydrate(key, answer));
         }
     };
-    if let Some(loaded) = resource.get_untracked() {
+    // Past the resource to what it holds: debug builds of Leptos warn of a read outside of a `Suspense`, and this one,
+    // of what has come with the page, is meant.
+    let held: &AsyncDerived<Loaded<V>> = &resource;
+    if let Some(loaded) = held.get_untracked() {
         take_over(&key.get_untracked(), &loaded);
     }
     let observed = StoredValue::new(None::<QueryKey>);
