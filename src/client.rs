@@ -246,12 +246,6 @@ impl Client {
         self.entries.contains_key(key)
     }
 
-    /// The keys that somebody shows, and how many watches are held: for the sync panel.
-    pub fn counts(&self) -> (usize, usize, usize) {
-        let observed = self.entries.values().filter(|entry| entry.observers > 0).count();
-        (observed, self.numbers.len(), self.pending.len())
-    }
-
     /// Forgets values that nobody has shown for `keep` milliseconds and over which nothing is pending.
     pub fn collect(&mut self, now: u64, keep: u64) {
         let pending = &self.pending;
@@ -302,14 +296,6 @@ impl Client {
             && (entry.error.is_some() || !entry.needs.is_empty())
         {
             self.fetch(key);
-        }
-    }
-
-    /// Whatever is held is to be read again: the person asked for it.
-    pub fn revalidate(&mut self) {
-        let keys: Vec<_> = self.entries.keys().cloned().collect();
-        for key in keys {
-            self.need(&key, Need::Anything);
         }
     }
 

@@ -14,6 +14,8 @@ use millstream::key::{Dependency, Facet};
 use millstream::live::{ListQuery, RecordQuery};
 use millstream::{ApiError, Live, MutationId, OrganizationId, PersonId, Read};
 use serde::{Deserialize, Serialize};
+#[cfg(feature = "ssr")]
+pub(crate) use sql::order_exists;
 use time::Date;
 use uuid::Uuid;
 

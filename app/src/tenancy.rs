@@ -155,3 +155,17 @@ impl ListQuery for Members {
         api::members(organization, pending).await
     }
 }
+
+/// Whether the organization has this member, as far as the person who asks may see.
+#[cfg(feature = "ssr")]
+pub(crate) async fn is_member(
+    transaction: &mut sqlx::PgConnection,
+    organization: OrganizationId,
+    person: PersonId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select exists (select from memberships where organization_id = $1 and person_id = $2)")
+        .bind(organization.0)
+        .bind(person.0)
+        .fetch_one(transaction)
+        .await
+}

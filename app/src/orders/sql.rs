@@ -5,7 +5,7 @@ use super::{Line, LineChanges, LineId, Order, OrderChanges, OrderId, OrderPage, 
 use crate::change::Update;
 use crate::customers::CustomerId;
 use crate::request::{require, text};
-use crate::tenancy::{Action, Module};
+use crate::tenancy::{Action, Module, is_member};
 use millstream::sql::Outcome;
 use millstream::{ApiError, OrganizationId, PersonId};
 use sqlx::{PgConnection, Row};
@@ -347,13 +347,21 @@ async fn member_exists(
     organization: OrganizationId,
     person: PersonId,
 ) -> Result<(), ApiError> {
-    let found: bool =
-        sqlx::query_scalar("select exists (select from memberships where organization_id = $1 and person_id = $2)")
-            .bind(organization.0)
-            .bind(person.0)
-            .fetch_one(transaction)
-            .await?;
+    let found = is_member(transaction, organization, person).await?;
     if found { Ok(()) } else { Err(ApiError::field("assignee_id", "there is no such member in this organization")) }
+}
+
+/// Whether the organization has this order, as far as the person may see.
+pub(crate) async fn order_exists(
+    transaction: &mut PgConnection,
+    organization: OrganizationId,
+    order: OrderId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select exists (select from sales_orders where organization_id = $1 and id = $2)")
+        .bind(organization.0)
+        .bind(order.0)
+        .fetch_one(transaction)
+        .await
 }
 
 /// Locks the order for this transaction, after the right to change it is known.

@@ -2,9 +2,9 @@
 
 use super::{Project, ProjectChanges, ProjectId, ProjectMember, ProjectOrder, ProjectRow};
 use crate::change::Update;
-use crate::orders::OrderId;
+use crate::orders::{OrderId, order_exists};
 use crate::request::{begin, require, text};
-use crate::tenancy::{Action, Module};
+use crate::tenancy::{Action, Module, is_member};
 use millstream::sql::{Outcome, step};
 use millstream::{ApiError, Kind, MutationId, OrganizationId, PersonId, Written};
 use serde::Serialize;
@@ -199,8 +199,8 @@ async fn carry_out(
     }
     // To add what is there, or to remove what is not, is to ask for what already is; but it has to be one's own.
     let (field, exists) = match edit {
-        Edit::RemoveMember(person) => ("person_id", is_member(transaction, organization, person.0).await?),
-        Edit::RemoveOrder(order) => ("order_id", is_order(transaction, organization, order.0).await?),
+        Edit::RemoveMember(person) => ("person_id", is_member(transaction, organization, person).await?),
+        Edit::RemoveOrder(order) => ("order_id", order_exists(transaction, organization, order).await?),
         _ => return Ok(Outcome::Unchanged),
     };
     if exists {
@@ -208,28 +208,4 @@ async fn carry_out(
     } else {
         Err(ApiError::field(field, "there is no such one in this organization"))
     }
-}
-
-async fn is_member(
-    transaction: &mut PgConnection,
-    organization: OrganizationId,
-    person: Uuid,
-) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("select exists (select from memberships where organization_id = $1 and person_id = $2)")
-        .bind(organization.0)
-        .bind(person)
-        .fetch_one(transaction)
-        .await
-}
-
-async fn is_order(
-    transaction: &mut PgConnection,
-    organization: OrganizationId,
-    order: Uuid,
-) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("select exists (select from sales_orders where organization_id = $1 and id = $2)")
-        .bind(organization.0)
-        .bind(order)
-        .fetch_one(transaction)
-        .await
 }
