@@ -130,7 +130,7 @@ export class Company {
 
   async admit(person: Person, role: string): Promise<void> {
     const path = await this.invite(role);
-    await person.does('organizations/accept', { token: path.replace('/join/', '') });
+    await person.does('organizations/accept', { mutation_id: randomUUID(), token: path.replace('/join/', '') });
   }
 
   async hire(name: string, role: string): Promise<Person> {

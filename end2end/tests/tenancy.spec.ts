@@ -2,7 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { psql, rows } from '../support/database';
-import { type Company, type Person, anEmail, PASSWORD } from '../support/company';
+import { type Company, type Person, type Written, anEmail, PASSWORD } from '../support/company';
 import { expect, test } from '../support/test';
 
 test('a removed member’s screen closes within a second and hears no more, while the others go on', async ({ company, open }) => {
@@ -524,12 +524,14 @@ test('signing in is refused alike for a wrong password and an unknown address, a
 test('an invitation that is unknown, cut short or used up is refused', async ({ company, people }) => {
   const [first, second] = [await people.signUp('Finn First'), await people.signUp('Sue Second')];
   const token = (await company.invite('planner')).replace('/join/', '');
-  await first.does('organizations/accept', { token });
-  await first.does('organizations/accept', { token }); // once more changes nothing
-  expect((await second.post('organizations/accept', { token })).status()).toBe(422);
-  expect((await second.post('organizations/accept', { token: token.slice(1) })).status()).toBe(404);
-  expect((await second.post('organizations/accept', { token: '0'.repeat(64) })).status()).toBe(404);
-  expect((await second.post('organizations/accept', {})).status()).toBe(400);
+  const accepting = (its: string) => ({ mutation_id: randomUUID(), token: its });
+  const joined = await first.does<Written<string>>('organizations/accept', accepting(token));
+  expect(joined).toMatchObject({ data: company.id, xid: expect.any(Number) });
+  expect(await first.does('organizations/accept', accepting(token)), 'once more').toMatchObject({ xid: null });
+  expect((await second.post('organizations/accept', accepting(token))).status()).toBe(422);
+  expect((await second.post('organizations/accept', accepting(token.slice(1)))).status()).toBe(404);
+  expect((await second.post('organizations/accept', accepting('0'.repeat(64)))).status()).toBe(404);
+  expect((await second.post('organizations/accept', { token })).status()).toBe(400);
   const members = await rows(`select 1 from memberships where organization_id = :'it'`, { it: company.id });
   expect(members).toHaveLength(3);
 });

@@ -5,7 +5,7 @@ use crate::running::BootError;
 use crate::shutdown::Stopping;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, PgPool};
 use std::time::Duration;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
@@ -25,6 +25,13 @@ pub(crate) async fn bring_up(connection: &mut PgConnection) -> Result<(), BootEr
         .await
         .map_err(|why| BootError::Schema { attempt: "begin the database's epoch", why })?;
     Ok(())
+}
+
+/// The migrations that this server knows and its database has not had: none, unless somebody put an older database
+/// under a running server.
+pub(crate) async fn missing_migrations(app: &PgPool) -> Result<Vec<i64>, sqlx::Error> {
+    let known: Vec<i64> = MIGRATIONS.iter().map(|migration| migration.version).collect();
+    sqlx::query_scalar("select millstream.missing_migrations($1)").bind(known).fetch_one(app).await
 }
 
 /// Makes the partitions once an hour until told to stop. Connects anew each time: the owner's rights lie nowhere open.

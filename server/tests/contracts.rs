@@ -493,3 +493,19 @@ async fn signing_up_in_and_out_makes_and_ends_a_session() {
     assert_eq!(error(&world.get(Some(&zoe), "/api/session/me", &[]).await), (401, "unauthenticated"));
     world.stop().await;
 }
+
+// ---------------------------------------------------------------------------------------------- operators
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_database_lacks_a_migration_is_not_ready_and_names_it() {
+    let world = World::new().await;
+    let ready = world.get(None, "/readyz", &[]).await;
+    assert_eq!((ready.status, &ready.body["missing_migrations"]), (200, &json!([])), "{}", ready.text);
+    let newest: i64 = sqlx::query_scalar("update _sqlx_migrations set success = false where version = (select max(version) from _sqlx_migrations) returning version")
+        .fetch_one(&world.owner)
+        .await
+        .unwrap();
+    let ready = world.get(None, "/readyz", &[]).await;
+    assert_eq!((ready.status, &ready.body["missing_migrations"]), (503, &json!([newest])), "{}", ready.text);
+    world.stop().await;
+}

@@ -124,10 +124,10 @@ pub async fn invitation(token: String) -> Result<Invitation, ApiError> {
     acting::invitation(token).await
 }
 
-/// Joins the organization of the invitation.
+/// Joins the organization of the invitation, and gives its id.
 #[server(prefix = "/api", endpoint = "organizations/accept", input = Arguments)]
-pub async fn accept(token: String) -> Result<OrganizationId, ApiError> {
-    acting::accept(token).await
+pub async fn accept(mutation_id: MutationId, token: String) -> Result<Written<OrganizationId>, ApiError> {
+    acting::accept(mutation_id, token).await
 }
 
 #[cfg(feature = "ssr")]
@@ -336,16 +336,27 @@ mod acting {
         read.await
     }
 
-    pub(super) async fn accept(token: String) -> Result<OrganizationId, ApiError> {
+    pub(super) async fn accept(mutation_id: MutationId, token: String) -> Result<Written<OrganizationId>, ApiError> {
         let (database, person) = begin()?;
         let token_hash = token_hash(&token)?;
-        let joined = database.run(Actor::Person(person), move |transaction| {
+        let payload = ("organizations/accept", &token_hash);
+        let (accepted, told) = (token_hash.clone(), token_hash.clone());
+        let change = step(move |transaction| {
             Box::pin(async move {
-                let organization: Uuid =
-                    sqlx::query_scalar("select accept_invitation($1)").bind(token_hash).fetch_one(transaction).await?;
+                let is_joined: bool =
+                    sqlx::query_scalar("select accept_invitation($1)").bind(accepted).fetch_one(transaction).await?;
+                Ok(if is_joined { Outcome::Changed } else { Outcome::Unchanged })
+            })
+        });
+        let read = step(move |transaction| {
+            Box::pin(async move {
+                let organization: Uuid = sqlx::query_scalar("select organization_id from invitation_of($1)")
+                    .bind(told)
+                    .fetch_one(transaction)
+                    .await?;
                 Ok(OrganizationId(organization))
             })
         });
-        joined.await
+        database.write(person, mutation_id, &payload, change, read).await
     }
 }

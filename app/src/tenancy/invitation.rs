@@ -7,7 +7,7 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
-use millstream::ApiError;
+use millstream::{ApiError, MutationId};
 
 #[component]
 pub fn InvitationPage() -> impl IntoView {
@@ -20,10 +20,10 @@ pub fn InvitationPage() -> impl IntoView {
     let accept = move |_| {
         let go = go.clone();
         spawn_local(async move {
-            match api::accept(token.get_untracked()).await {
-                Ok(organization) => {
+            match api::accept(MutationId::fresh(), token.get_untracked()).await {
+                Ok(joined) => {
                     session.refresh();
-                    go(&format!("/o/{organization}/orders"));
+                    go(&format!("/o/{}/orders", joined.data));
                 }
                 Err(refused) => error.set(Some(refused)),
             }

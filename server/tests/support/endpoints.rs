@@ -66,7 +66,12 @@ pub fn endpoints() -> Vec<Endpoint> {
             |_| json!({"mutation_id": Uuid::now_v7(), "id": Uuid::now_v7(), "name": "Another firm"}),
         ),
         read("/api/organizations/invitation", Anybody, Nothing, |scene| json!({"token": scene.token})),
-        write("/api/organizations/accept", Person, Nothing, |scene| json!({"token": scene.token})),
+        write(
+            "/api/organizations/accept",
+            Person,
+            Nothing,
+            |scene| json!({"mutation_id": Uuid::now_v7(), "token": scene.token}),
+        ),
         read("/api/organizations/members", Organization, Nothing, |scene| json!({"organization": scene.organization})),
         write(
             "/api/organizations/invite",
