@@ -9,8 +9,8 @@ mod sql;
 
 use crate::change::Change;
 use crate::orders::{OrderId, Status};
-use millstream::key::Dependency;
-use millstream::live::{ListQuery, NoParameters, RecordQuery};
+use millstream::key::{Dependency, Facet};
+use millstream::live::{ListQuery, RecordQuery};
 use millstream::{ApiError, Live, MutationId, OrganizationId, PersonId, Read};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -34,6 +34,8 @@ impl From<Uuid> for ProjectId {
 pub struct ProjectRow {
     pub id: ProjectId,
     pub name: String,
+    /// Put aside: listed apart from the current ones.
+    pub archived: bool,
     pub members: Vec<ProjectMember>,
     pub orders: i64,
     pub updated_at: i64,
@@ -46,11 +48,29 @@ pub struct ProjectRow {
 pub struct Project {
     pub id: ProjectId,
     pub name: String,
+    /// Put aside: listed apart from the current ones. Answers that were stored before there was an archive lack it.
+    #[serde(default)]
+    pub archived: bool,
     pub members: Vec<ProjectMember>,
     pub orders: Vec<ProjectOrder>,
     pub updated_at: i64,
     pub updated_by: Option<PersonId>,
     pub updated_by_name: Option<String>,
+}
+
+impl From<&Project> for ProjectRow {
+    fn from(project: &Project) -> Self {
+        Self {
+            id: project.id,
+            name: project.name.clone(),
+            archived: project.archived,
+            members: project.members.clone(),
+            orders: project.orders.len() as i64,
+            updated_at: project.updated_at,
+            updated_by: project.updated_by,
+            updated_by_name: project.updated_by_name.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,6 +93,17 @@ pub struct ProjectOrder {
 pub struct ProjectChanges {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Change<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived: Option<Change<bool>>,
+}
+
+/// What a list of projects is asked with. The current ones are asked for with `{}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectParameters {
+    /// The archived ones instead of the current ones.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub archived: bool,
 }
 
 /// The live table `projects`.
@@ -83,19 +114,24 @@ impl Live for Projects {
 }
 
 impl ListQuery for Projects {
-    type Parameters = NoParameters;
+    type Parameters = ProjectParameters;
     type List = Vec<ProjectRow>;
 
-    fn list_depends(_: &NoParameters) -> Vec<Dependency> {
-        ["projects", "project_members", "project_orders"].map(Dependency::all).to_vec()
+    fn list_depends(parameters: &ProjectParameters) -> Vec<Dependency> {
+        vec![
+            Dependency::all("projects").with("archived", Facet::Bool(parameters.archived)),
+            // Whose members and orders these are, archived or not, their rows do not say.
+            Dependency::all("project_members"),
+            Dependency::all("project_orders"),
+        ]
     }
 
     async fn fetch_list(
         organization: OrganizationId,
-        _: NoParameters,
+        parameters: ProjectParameters,
         pending: Vec<MutationId>,
     ) -> Result<Read<Vec<ProjectRow>>, ApiError> {
-        api::list(organization, pending).await
+        api::list(organization, parameters.archived, pending).await
     }
 }
 

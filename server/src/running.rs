@@ -127,7 +127,7 @@ pub struct Running {
     shutdown: Shutdown,
     web: JoinHandle<()>,
     feed: JoinHandle<()>,
-    partitions: JoinHandle<()>,
+    housekeeping: JoinHandle<()>,
     postgres: Option<PrivatePostgres>,
 }
 
@@ -217,7 +217,7 @@ async fn start_over(
         pulse.clone(),
         stopping.clone(),
     ));
-    let partitions = tokio::spawn(schema::keep_partitions(owner, stopping.clone()));
+    let housekeeping = tokio::spawn(schema::keep_house_hourly(owner, stopping.clone()));
     let web = tokio::spawn(serve(listener, router, stopping));
     Ok(Running {
         addr,
@@ -228,7 +228,7 @@ async fn start_over(
         shutdown,
         web,
         feed,
-        partitions,
+        housekeeping,
         postgres: None,
     })
 }
@@ -263,7 +263,7 @@ impl Running {
         }
         // Once more, for those who came in between.
         self.hub.close_all();
-        for task in [self.feed, self.partitions] {
+        for task in [self.feed, self.housekeeping] {
             if let Err(error) = task.await {
                 tracing::warn!(%error, "a task had ended before its time");
             }

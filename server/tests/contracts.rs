@@ -244,6 +244,8 @@ async fn every_mutation_refuses_missing_overlong_malformed_and_foreign_values_by
                         ("/api/orders/add_line" | "/api/orders/update_line" | "/api/orders/remove_line", "id") => {
                             elsewhere.line
                         }
+                        ("/api/orders/restore", "id") => elsewhere.deleted_order,
+                        ("/api/projects/restore", "id") => elsewhere.deleted_project,
                         (path, "id") if path.starts_with("/api/orders") => elsewhere.order,
                         _ => elsewhere.project,
                     };

@@ -177,11 +177,11 @@ fn right_for(path: &str) -> (Module, &'static str) {
         ("customers", "list") => (Module::Customers, "view"),
         ("orders", "list" | "get") => (Module::Sales, "view"),
         ("orders", "create") => (Module::Sales, "create"),
-        ("orders", "delete") => (Module::Sales, "delete"),
+        ("orders", "delete" | "restore") => (Module::Sales, "delete"),
         ("orders", _) => (Module::Sales, "update"),
         ("projects", "list" | "get") => (Module::Projects, "view"),
         ("projects", "create") => (Module::Projects, "create"),
-        ("projects", "delete") => (Module::Projects, "delete"),
+        ("projects", "delete" | "restore") => (Module::Projects, "delete"),
         ("projects", _) => (Module::Projects, "update"),
         other => panic!("which right does {other:?} need?"),
     }
@@ -430,9 +430,15 @@ async fn a_request_without_a_person_sees_no_row_and_the_request_role_reads_no_se
         assert_eq!(seen, 0, "{table}");
     }
     transaction.rollback().await.unwrap();
-    for secret in
-        ["credentials", "sessions", "sequences", "realtime_table_events", "millstream.secrets", "millstream.horizon"]
-    {
+    for secret in [
+        "credentials",
+        "sessions",
+        "sequences",
+        "realtime_table_events",
+        "millstream.secrets",
+        "millstream.horizon",
+        "millstream.trash",
+    ] {
         let met = as_person(&world, &scene.owner, &format!("select * from {secret}")).await;
         assert_eq!(met, Err("42501".to_owned()), "{secret}");
     }
@@ -442,6 +448,10 @@ async fn a_request_without_a_person_sees_no_row_and_the_request_role_reads_no_se
         "millstream.renew_epoch()",
         "millstream.make_live('customers')",
         "next_number(gen_random_uuid(), 'sales_order')",
+        "millstream.take_from_trash(gen_random_uuid(), 'sales_orders', gen_random_uuid())",
+        "millstream.put_back('customers', '[]')",
+        "millstream.empty_trash()",
+        "millstream.keep_in_trash('customers')",
     ] {
         let met = as_person(&world, &scene.owner, &format!("select {call}")).await;
         assert!(met.is_err(), "{call}: {met:?}");

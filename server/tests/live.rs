@@ -7,7 +7,7 @@ mod support;
 
 use app::customers::Customers;
 use app::orders::{OrderParameters, Orders, PageOf, Sort};
-use app::projects::Projects;
+use app::projects::{ProjectParameters, Projects};
 use app::tenancy::Members;
 use millstream::key::{OrganizationId, WireKey};
 use millstream::live::{ListQuery, NoParameters};
@@ -256,8 +256,9 @@ async fn every_list_of_the_product_can_be_watched_as_the_client_writes_it() {
     let watched = vec![
         as_written::<Orders>(1, organization, &orders, &stamp),
         as_written::<Customers>(2, organization, &NoParameters::default(), &stamp),
-        as_written::<Projects>(3, organization, &NoParameters::default(), &stamp),
-        as_written::<Members>(4, organization, &NoParameters::default(), &stamp),
+        as_written::<Projects>(3, organization, &ProjectParameters::default(), &stamp),
+        as_written::<Projects>(4, organization, &ProjectParameters { archived: true }, &stamp),
+        as_written::<Members>(5, organization, &NoParameters::default(), &stamp),
     ];
     socket.watch_current(watched).await;
     world.stop().await;

@@ -116,6 +116,27 @@ pub async fn delete(
         .await
 }
 
+/// Brings back a deleted order with its lines, and into those of its projects that still exist. One that is there
+/// already stays as it is.
+#[server(prefix = "/api", endpoint = "orders/restore", input = Arguments)]
+pub async fn restore(
+    organization: OrganizationId,
+    mutation_id: MutationId,
+    id: OrderId,
+) -> Result<Written<Order>, ApiError> {
+    use super::sql;
+    let (database, person) = crate::request::begin()?;
+    database
+        .write(
+            person,
+            mutation_id,
+            &("orders/restore", organization, id),
+            move |transaction| Box::pin(sql::restore(transaction, organization, id)),
+            move |transaction| Box::pin(sql::order(transaction, organization, id)),
+        )
+        .await
+}
+
 /// Adds a line below the others.
 #[server(prefix = "/api", endpoint = "orders/add_line", input = Arguments)]
 pub async fn add_line(

@@ -443,6 +443,36 @@ pub(super) async fn delete(
     if deleted.rows_affected() == 0 { Err(ApiError::not_found("order")) } else { Ok(Outcome::Changed) }
 }
 
+/// Needs the right to delete: the two undo each other, and neither is what making an order is, for the number and the
+/// maker are the old ones.
+pub(super) async fn restore(
+    transaction: &mut PgConnection,
+    organization: OrganizationId,
+    id: OrderId,
+) -> Result<Outcome, ApiError> {
+    require(transaction, organization, Module::Sales, Action::Delete).await?;
+    let is_restored: bool = sqlx::query_scalar("select restore_sales_order($1, $2)")
+        .bind(organization.0)
+        .bind(id.0)
+        .fetch_one(transaction)
+        .await
+        .map_err(given_away)?;
+    Ok(if is_restored { Outcome::Changed } else { Outcome::Unchanged })
+}
+
+/// A deleted order holds neither its id nor its number: whoever has one of them by now keeps it.
+fn given_away(error: sqlx::Error) -> ApiError {
+    let constraint = error.as_database_error().and_then(|refusal| refusal.constraint()).map(ToOwned::to_owned);
+    let error = ApiError::from(error);
+    if error.kind != millstream::Kind::Conflict {
+        return error;
+    }
+    let is_number = constraint.as_deref() == Some("sales_orders_organization_id_number_key");
+    let refusal =
+        ApiError::field(if is_number { "number" } else { "id" }, "has been given to something else meanwhile");
+    ApiError { kind: error.kind, ..refusal }
+}
+
 pub(super) struct NewLine {
     pub(super) organization: OrganizationId,
     pub(super) order_id: OrderId,

@@ -2,19 +2,23 @@
 
 use super::{Project, ProjectChanges, ProjectId, ProjectRow};
 use crate::orders::OrderId;
+use crate::tenancy::session::Done;
 use leptos::prelude::*;
 use leptos::server_fn::codec::GetUrl;
 use millstream::arguments::Arguments;
 use millstream::{ApiError, MutationId, OrganizationId, PersonId, Read, Written};
 
-/// The organization's projects, newest first.
+/// The organization's current projects, or the archived ones, newest first.
 #[server(prefix = "/api", endpoint = "projects/list", input = GetUrl)]
 pub async fn list(
     organization: OrganizationId,
+    #[server(default)] archived: bool,
     #[server(default)] pending: Vec<MutationId>,
 ) -> Result<Read<Vec<ProjectRow>>, ApiError> {
     let (database, actor) = crate::request::begin_read()?;
-    database.read(actor, &pending, move |transaction| Box::pin(super::sql::list(transaction, organization))).await
+    database
+        .read(actor, &pending, move |transaction| Box::pin(super::sql::list(transaction, organization, archived)))
+        .await
 }
 
 /// One project with its members and orders.
@@ -51,6 +55,37 @@ pub async fn update(
     changes: ProjectChanges,
 ) -> Result<Written<Project>, ApiError> {
     super::sql::write("projects/update", organization, mutation_id, id, super::sql::Edit::Change(changes)).await
+}
+
+/// Deletes a project. Its orders stay.
+#[server(prefix = "/api", endpoint = "projects/delete", input = Arguments)]
+pub async fn delete(
+    organization: OrganizationId,
+    mutation_id: MutationId,
+    id: ProjectId,
+) -> Result<Written<Done>, ApiError> {
+    use super::sql;
+    let (database, person) = crate::request::begin()?;
+    database
+        .write(
+            person,
+            mutation_id,
+            &("projects/delete", organization, id),
+            move |transaction| Box::pin(sql::delete(transaction, organization, id)),
+            |_| Box::pin(async { Ok(Done {}) }),
+        )
+        .await
+}
+
+/// Brings back a deleted project, with the members who still are members of the organization and the orders that still
+/// exist. One that is there already stays as it is.
+#[server(prefix = "/api", endpoint = "projects/restore", input = Arguments)]
+pub async fn restore(
+    organization: OrganizationId,
+    mutation_id: MutationId,
+    id: ProjectId,
+) -> Result<Written<Project>, ApiError> {
+    super::sql::write("projects/restore", organization, mutation_id, id, super::sql::Edit::Restore).await
 }
 
 /// Puts a member of the organization on the project. One who is there already stays.

@@ -1,7 +1,7 @@
 //! The organization's projects.
 
 use super::mutations::{EditProject, ProjectEdit};
-use super::{ProjectId, ProjectRow, Projects};
+use super::{ProjectId, ProjectParameters, ProjectRow, Projects};
 use crate::tenancy::{Action, Module};
 use crate::ui::feedback::{failure, loading, nothing};
 use crate::ui::icon::{Icon, icon};
@@ -12,12 +12,11 @@ use crate::ui::tint::{Touch, use_tint};
 use leptos::prelude::*;
 use leptos_meta::Title;
 use millstream::hooks::{LiveQuery, mutate, use_list, use_pending};
-use millstream::live::NoParameters;
 
 #[component]
 pub fn ProjectsPage() -> impl IntoView {
     let place = expect_context::<Place>();
-    let projects = use_list::<Projects>(move || place.id(), NoParameters::default);
+    let projects = use_list::<Projects>(move || place.id(), ProjectParameters::default);
     let is_creating = RwSignal::new(false);
     let count = move || match projects.get() {
         Some(Ok(projects)) => projects.len().to_string(),

@@ -2,6 +2,7 @@
 
 use super::{Project, ProjectChanges, ProjectId, ProjectMember, ProjectOrder, ProjectRow, Projects, api};
 use crate::change::Change;
+use crate::tenancy::session::Done;
 use crate::ui::time::now;
 use millstream::live::RecordQuery;
 use millstream::{ApiError, Mutation, MutationId, OrganizationId, PersonId, QueryKey, Shown, Written};
@@ -17,8 +18,12 @@ pub struct EditProject {
 
 #[derive(Clone)]
 pub enum ProjectEdit {
-    Create { name: String },
+    Create {
+        name: String,
+    },
     Rename(Change<String>),
+    /// Puts it aside, or among the current ones again; with the row that the list which gains it shows.
+    Archive(Change<bool>, ProjectRow),
     AddMember(ProjectMember),
     RemoveMember(PersonId),
     AddOrder(ProjectOrder),
@@ -53,6 +58,8 @@ impl Mutation for EditProject {
         match self.edit {
             ProjectEdit::Create { .. } => "The new project was not saved",
             ProjectEdit::Rename(_) => "The name was not saved",
+            ProjectEdit::Archive(Change { to: true, .. }, _) => "The project was not archived",
+            ProjectEdit::Archive(..) => "The project was not taken out of the archive",
             ProjectEdit::AddMember(_) => "The member was not added",
             ProjectEdit::RemoveMember(_) => "The member was not removed",
             ProjectEdit::AddOrder(_) => "The order was not added",
@@ -74,6 +81,7 @@ impl Mutation for EditProject {
                 project.get_or_insert_with(|| Project {
                     id: self.id,
                     name: name.clone(),
+                    archived: false,
                     members: Vec::new(),
                     orders: Vec::new(),
                     updated_at: now(),
@@ -85,6 +93,7 @@ impl Mutation for EditProject {
             self.over_members(&mut project.members);
             match &self.edit {
                 ProjectEdit::Rename(change) => project.name.clone_from(&change.to),
+                ProjectEdit::Archive(change, _) => project.archived = change.to,
                 ProjectEdit::AddOrder(order)
                     if !project.orders.iter().any(|other| other.order_id == order.order_id) =>
                 {
@@ -94,14 +103,23 @@ impl Mutation for EditProject {
                 _ => {}
             }
         });
-        on.lists::<Projects>(|_, projects| {
+        on.lists::<Projects>(|parameters, projects| {
+            if let ProjectEdit::Archive(change, row) = &self.edit {
+                if parameters.archived == change.to {
+                    put(projects, ProjectRow { archived: change.to, ..row.clone() });
+                } else {
+                    projects.retain(|project| project.id != self.id);
+                }
+                return;
+            }
             let known = projects.iter_mut().find(|project| project.id == self.id);
             match (known, &self.edit) {
-                (None, ProjectEdit::Create { name }) => projects.insert(
+                (None, ProjectEdit::Create { name }) if !parameters.archived => projects.insert(
                     0,
                     ProjectRow {
                         id: self.id,
                         name: name.clone(),
+                        archived: false,
                         members: Vec::new(),
                         orders: 0,
                         updated_at: now(),
@@ -127,12 +145,111 @@ impl Mutation for EditProject {
         match edit {
             ProjectEdit::Create { name } => api::create(organization, mutation, id, name).await,
             ProjectEdit::Rename(name) => {
-                api::update(organization, id, mutation, ProjectChanges { name: Some(name) }).await
+                let changes = ProjectChanges { name: Some(name), ..ProjectChanges::default() };
+                api::update(organization, id, mutation, changes).await
+            }
+            ProjectEdit::Archive(archived, _) => {
+                let changes = ProjectChanges { archived: Some(archived), ..ProjectChanges::default() };
+                api::update(organization, id, mutation, changes).await
             }
             ProjectEdit::AddMember(member) => api::add_member(organization, mutation, id, member.person_id).await,
             ProjectEdit::RemoveMember(person) => api::remove_member(organization, mutation, id, person).await,
             ProjectEdit::AddOrder(order) => api::add_order(organization, mutation, id, order.order_id).await,
             ProjectEdit::RemoveOrder(order) => api::remove_order(organization, mutation, id, order.order_id).await,
         }
+    }
+}
+
+/// Inserts the row where the list, newest first, will have it. It does not say when a project was made; ids do, for those
+/// made later sort later.
+fn put(projects: &mut Vec<ProjectRow>, row: ProjectRow) {
+    if !projects.iter().any(|other| other.id == row.id) {
+        let place = projects.partition_point(|other| other.id > row.id);
+        projects.insert(place, row);
+    }
+}
+
+#[derive(Clone)]
+pub struct DeleteProject {
+    pub organization: OrganizationId,
+    pub id: ProjectId,
+}
+
+impl Mutation for DeleteProject {
+    type Output = Done;
+
+    fn organization(&self) -> OrganizationId {
+        self.organization
+    }
+
+    fn records(&self) -> Vec<Uuid> {
+        vec![self.id.0]
+    }
+
+    fn label(&self) -> &'static str {
+        "The project was not deleted"
+    }
+
+    fn show(&self, on: &mut Shown<'_>) {
+        on.record::<Projects>(self.id, |project| *project = None);
+        on.lists::<Projects>(|_, projects| projects.retain(|project| project.id != self.id));
+    }
+
+    async fn send(self, mutation: MutationId) -> Result<Written<Done>, ApiError> {
+        api::delete(self.organization, mutation, self.id).await
+    }
+}
+
+/// Brings a deleted project back.
+#[derive(Clone)]
+pub struct RestoreProject {
+    pub organization: OrganizationId,
+    /// As it was when it was deleted: what is shown until the server has put it back.
+    pub project: Project,
+    pub by: (PersonId, String),
+}
+
+impl RestoreProject {
+    /// Restoring is a change by who restores.
+    fn touched(&self) -> Project {
+        let mut project = self.project.clone();
+        project.updated_by = Some(self.by.0);
+        project.updated_by_name = Some(self.by.1.clone());
+        project
+    }
+}
+
+impl Mutation for RestoreProject {
+    type Output = Project;
+
+    fn organization(&self) -> OrganizationId {
+        self.organization
+    }
+
+    fn records(&self) -> Vec<Uuid> {
+        vec![self.project.id.0]
+    }
+
+    fn label(&self) -> &'static str {
+        "The project was not restored"
+    }
+
+    fn show(&self, on: &mut Shown<'_>) {
+        on.record::<Projects>(self.project.id, |project| {
+            project.get_or_insert_with(|| self.touched());
+        });
+        on.lists::<Projects>(|parameters, projects| {
+            if parameters.archived == self.project.archived {
+                put(projects, ProjectRow::from(&self.touched()));
+            }
+        });
+    }
+
+    fn answers(&self) -> Option<QueryKey> {
+        Some(Projects::record_key(self.organization, self.project.id))
+    }
+
+    async fn send(self, mutation: MutationId) -> Result<Written<Project>, ApiError> {
+        api::restore(self.organization, mutation, self.project.id).await
     }
 }

@@ -14,25 +14,28 @@ use uuid::Uuid;
 pub(super) async fn list(
     transaction: &mut PgConnection,
     organization: OrganizationId,
+    archived: bool,
 ) -> Result<Vec<ProjectRow>, ApiError> {
     require(transaction, organization, Module::Projects, Action::View).await?;
     let rows = sqlx::query(
-        "select p.id, p.name,
+        "select p.id, p.name, p.archived,
            coalesce((select jsonb_agg(jsonb_build_object('person_id', pm.person_id, 'name', who.name) order by who.name, who.id)
              from project_members pm join profiles who on who.id = pm.person_id where pm.project_id = p.id), '[]') as members,
            (select count(*) from project_orders po where po.project_id = p.id) as orders,
            (extract(epoch from p.updated_at) * 1000)::bigint as updated_at, p.updated_by, updater.name as updated_by_name
          from projects p left join profiles updater on updater.id = p.updated_by
-         where p.organization_id = $1
+         where p.organization_id = $1 and p.archived = $2
          order by p.created_at desc, p.id desc",
     )
     .bind(organization.0)
+    .bind(archived)
     .fetch_all(transaction)
     .await?;
     let rows = rows.iter().map(|row| {
         Ok(ProjectRow {
             id: ProjectId(row.try_get("id")?),
             name: row.try_get("name")?,
+            archived: row.try_get("archived")?,
             members: row.try_get::<sqlx::types::Json<Vec<ProjectMember>>, _>("members")?.0,
             orders: row.try_get("orders")?,
             updated_at: row.try_get("updated_at")?,
@@ -50,7 +53,7 @@ pub(super) async fn project(
 ) -> Result<Project, ApiError> {
     require(transaction, organization, Module::Projects, Action::View).await?;
     let row = sqlx::query(
-        "select p.id, p.name,
+        "select p.id, p.name, p.archived,
            (extract(epoch from p.updated_at) * 1000)::bigint as updated_at, p.updated_by, updater.name as updated_by_name
          from projects p left join profiles updater on updater.id = p.updated_by
          where p.organization_id = $1 and p.id = $2",
@@ -80,6 +83,7 @@ pub(super) async fn project(
     Ok(Project {
         id,
         name: row.try_get("name")?,
+        archived: row.try_get("archived")?,
         members: members.into_iter().map(|(id, name)| ProjectMember { person_id: PersonId(id), name }).collect(),
         orders: orders.collect::<Result<_, ApiError>>()?,
         updated_at: row.try_get("updated_at")?,
@@ -93,6 +97,7 @@ pub(super) async fn project(
 pub(super) enum Edit {
     Create(String),
     Change(ProjectChanges),
+    Restore,
     AddMember(PersonId),
     RemoveMember(PersonId),
     AddOrder(OrderId),
@@ -120,7 +125,11 @@ async fn carry_out(
     id: ProjectId,
     edit: Edit,
 ) -> Result<Outcome, ApiError> {
-    let action = if matches!(edit, Edit::Create(_)) { Action::Create } else { Action::Update };
+    let action = match edit {
+        Edit::Create(_) => Action::Create,
+        Edit::Restore => Action::Delete, // the two undo each other
+        _ => Action::Update,
+    };
     require(transaction, organization, Module::Projects, action).await?;
     if action == Action::Update {
         let found: Option<Uuid> =
@@ -138,24 +147,33 @@ async fn carry_out(
             .bind(name)
             .execute(&mut *transaction)
             .await
-            .map_err(ApiError::from)
-            .map_err(|error| match error.kind {
-                Kind::Conflict => ApiError { kind: error.kind, ..ApiError::field("id", "is taken; make a new one") },
-                _ => error,
-            })?,
+            .map_err(|error| taken("is taken; make a new one", error))?,
         Edit::Change(changes) => {
             let current = project(transaction, organization, id).await?;
             let mut update = Update::default();
             let name = update.field("name", &changes.name, &current.name);
             let name = name.map(|name| text("name", &name, 200)).transpose()?;
+            let archived = update.field("archived", &changes.archived, &current.archived);
             if !update.finish(&current)? {
                 return Ok(Outcome::Unchanged);
             }
-            sqlx::query("update projects set name = coalesce($2, name) where id = $1")
+            sqlx::query(
+                "update projects set name = coalesce($2, name), archived = coalesce($3, archived) where id = $1",
+            )
+            .bind(id.0)
+            .bind(name)
+            .bind(archived)
+            .execute(&mut *transaction)
+            .await?
+        }
+        Edit::Restore => {
+            let is_restored: bool = sqlx::query_scalar("select restore_project($1, $2)")
+                .bind(organization.0)
                 .bind(id.0)
-                .bind(name)
-                .execute(&mut *transaction)
-                .await?
+                .fetch_one(&mut *transaction)
+                .await
+                .map_err(|error| taken("has been given to something else meanwhile", error))?;
+            return Ok(if is_restored { Outcome::Changed } else { Outcome::Unchanged });
         }
         Edit::AddMember(person) => {
             sqlx::query(
@@ -208,4 +226,27 @@ async fn carry_out(
     } else {
         Err(ApiError::field(field, "there is no such one in this organization"))
     }
+}
+
+/// An id that is taken is told by name, whoever has taken it.
+fn taken(why: &str, error: sqlx::Error) -> ApiError {
+    let error = ApiError::from(error);
+    match error.kind {
+        Kind::Conflict => ApiError { kind: error.kind, ..ApiError::field("id", why) },
+        _ => error,
+    }
+}
+
+pub(super) async fn delete(
+    transaction: &mut PgConnection,
+    organization: OrganizationId,
+    id: ProjectId,
+) -> Result<Outcome, ApiError> {
+    require(transaction, organization, Module::Projects, Action::Delete).await?;
+    let deleted = sqlx::query("delete from projects where organization_id = $1 and id = $2")
+        .bind(organization.0)
+        .bind(id.0)
+        .execute(transaction)
+        .await?;
+    if deleted.rows_affected() == 0 { Err(ApiError::not_found("project")) } else { Ok(Outcome::Changed) }
 }

@@ -113,6 +113,12 @@ pub fn endpoints() -> Vec<Endpoint> {
             Records,
             |scene| json!({"organization": scene.organization, "mutation_id": Uuid::now_v7(), "id": scene.order}),
         ),
+        write(
+            "/api/orders/restore",
+            Organization,
+            Records,
+            |scene| json!({"organization": scene.organization, "mutation_id": Uuid::now_v7(), "id": scene.deleted_order}),
+        ),
         write("/api/orders/add_line", Organization, Records, |scene| {
             json!({"organization": scene.organization, "mutation_id": Uuid::now_v7(), "order_id": scene.order, "id": Uuid::now_v7(),
                 "description": "New", "quantity": 2})
@@ -144,6 +150,18 @@ pub fn endpoints() -> Vec<Endpoint> {
             json!({"organization": scene.organization, "mutation_id": Uuid::now_v7(), "id": scene.project,
                 "changes": {"name": {"from": "A project", "to": "Renamed"}}})
         }),
+        write(
+            "/api/projects/delete",
+            Organization,
+            Records,
+            |scene| json!({"organization": scene.organization, "mutation_id": Uuid::now_v7(), "id": scene.project}),
+        ),
+        write(
+            "/api/projects/restore",
+            Organization,
+            Records,
+            |scene| json!({"organization": scene.organization, "mutation_id": Uuid::now_v7(), "id": scene.deleted_project}),
+        ),
         write("/api/projects/add_member", Organization, Records, |scene| {
             json!({"organization": scene.organization, "mutation_id": Uuid::now_v7(), "project_id": scene.project,
                 "person_id": scene.other.id})

@@ -18,6 +18,10 @@ pub struct Scene {
     pub project: Uuid,
     pub project_member: Uuid,
     pub project_order: Uuid,
+    /// In the trash, with its line.
+    pub deleted_order: Uuid,
+    /// In the trash.
+    pub deleted_project: Uuid,
     /// Of an invitation that is open.
     pub token: String,
     pub invitation: Uuid,
@@ -36,6 +40,14 @@ impl Scene {
         let project = world.project(organization).await;
         let project_member = world.project_member(project, colleague.id).await;
         let project_order = world.project_order(project, order).await;
+        let deleted_order = world.order(organization, customer).await;
+        world.line(deleted_order).await;
+        let deleted_project = world.project(organization).await;
+        world
+            .change(&format!(
+                "delete from sales_orders where id = '{deleted_order}'; delete from projects where id = '{deleted_project}'"
+            ))
+            .await;
         let token = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         let invitation = Uuid::now_v7();
         sqlx::query(
@@ -61,6 +73,8 @@ impl Scene {
             project,
             project_member,
             project_order,
+            deleted_order,
+            deleted_project,
             token,
             invitation,
         }
