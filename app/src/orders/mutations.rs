@@ -210,6 +210,81 @@ impl Mutation for DeleteOrder {
     }
 }
 
+/// Brings a deleted order back.
+#[derive(Clone)]
+pub struct RestoreOrder {
+    pub organization: OrganizationId,
+    /// As it was when it was deleted: what is shown until the server has put it back.
+    pub order: Order,
+    pub by: (PersonId, String),
+}
+
+impl RestoreOrder {
+    /// Restoring is a change by who restores.
+    fn touched(&self) -> Order {
+        let mut order = self.order.clone();
+        order.row.updated_by = Some(self.by.0);
+        order.row.updated_by_name = Some(self.by.1.clone());
+        order
+    }
+
+    /// The row's place on the page; none where it stands on another one.
+    fn place(row: &OrderRow, sort: Sort, page: &OrderPage) -> Option<usize> {
+        let place = page.rows.partition_point(|other| match sort {
+            Sort::Newest => (other.created_at, other.id) > (row.created_at, row.id),
+            Sort::Updated => false, // nothing has been changed later
+            Sort::Due => {
+                let key = |row: &OrderRow| (row.due_on.is_none(), row.due_on, row.id);
+                key(other) < key(row)
+            }
+        });
+        let is_before_the_page = place == 0 && page.previous.is_some();
+        let is_after_the_page = place == page.rows.len() && page.next.is_some();
+        (!is_before_the_page && !is_after_the_page).then_some(place)
+    }
+}
+
+impl Mutation for RestoreOrder {
+    type Output = Order;
+
+    fn organization(&self) -> OrganizationId {
+        self.organization
+    }
+
+    fn records(&self) -> Vec<Uuid> {
+        vec![self.order.row.id.0]
+    }
+
+    fn label(&self) -> &'static str {
+        "The order was not restored"
+    }
+
+    fn show(&self, on: &mut Shown<'_>) {
+        let id = self.order.row.id;
+        on.record::<Orders>(id, |order| {
+            order.get_or_insert_with(|| self.touched());
+        });
+        on.lists::<Orders>(|parameters, page| {
+            let row = self.touched().row;
+            if !parameters.matches(&row) || page.rows.iter().any(|other| other.id == id) {
+                return;
+            }
+            if let Some(place) = Self::place(&row, parameters.sort, page) {
+                page.rows.insert(place, row);
+                page.total += 1;
+            }
+        });
+    }
+
+    fn answers(&self) -> Option<QueryKey> {
+        Some(Orders::record_key(self.organization, self.order.row.id))
+    }
+
+    async fn send(self, id: MutationId) -> Result<Written<Order>, ApiError> {
+        api::restore(self.organization, id, self.order.row.id).await
+    }
+}
+
 /// What is done to the lines of an order.
 #[derive(Clone)]
 pub struct EditLine {
