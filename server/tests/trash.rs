@@ -6,9 +6,10 @@ mod support;
 
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use support::chance;
+use std::future::Future;
 use support::scene::Scene;
 use support::world::{Answer, Person, World, start_over, xid_of};
+use support::{chance, until};
 use uuid::Uuid;
 
 /// The tests' way to the server functions of one organization, as one of its people.
@@ -391,6 +392,66 @@ async fn deleting_and_restoring_both_ends_of_a_link_at_once_always_has_an_answer
     }
     assert_eq!(ada.order(scene.order).await["lines"][0]["id"], json!(scene.line));
     assert_eq!(in_trash(&world, scene.order).await + in_trash(&world, scene.project).await, 0);
+    world.stop().await;
+}
+
+/// Runs a statement and holds its transaction open until the request waits for it.
+async fn in_the_way(world: &World, sql: &str, request: impl Future<Output = Answer>) -> Answer {
+    let mut transaction = world.owner.begin().await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut *transaction).await.unwrap();
+    let released = async {
+        let waiting =
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        until("the request to wait", async || (world.count(waiting).await > 0).then_some(())).await;
+        transaction.commit().await.unwrap();
+    };
+    tokio::join!(request, released).0
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_going_while_it_is_restored_is_left_behind() {
+    let world = World::new().await;
+    for (restored, going) in [("order", "project"), ("order", "member"), ("project", "order"), ("project", "member")] {
+        let scene = world.scene().await;
+        let ada = Office::of(&world, &scene);
+        let assigned =
+            format!("update sales_orders set assignee_id = '{}' where id = '{}'", scene.colleague.id, scene.order);
+        world.change(&assigned).await;
+        let goes = match going {
+            "order" => format!("delete from sales_orders where id = '{}'", scene.order),
+            "project" => format!("delete from projects where id = '{}'", scene.project),
+            _ => format!("delete from memberships where person_id = '{}'", scene.colleague.id),
+        };
+        let answer = if restored == "order" {
+            ada.delete_order(scene.order).await;
+            in_the_way(&world, &goes, ada.restore_order(scene.order)).await
+        } else {
+            ada.delete_project(scene.project).await;
+            in_the_way(&world, &goes, ada.restore_project(scene.project)).await
+        };
+        assert_eq!(answer.status, 200, "{restored} while the {going} goes: {}", answer.text);
+        let links = format!(
+            "select count(*) from project_orders l where l.order_id = '{}' and l.project_id = '{}'",
+            scene.order, scene.project
+        );
+        assert_eq!(world.count(&links).await, i64::from(going == "member"), "{restored} while the {going} goes");
+        let data = &answer.body["data"];
+        if going == "member" {
+            assert!(data.get("assignee_id").is_none_or(Value::is_null), "{data}");
+            assert!(data.get("members").is_none_or(|members| *members == json!([])), "{data}");
+        }
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changes_while_it_is_deleted_comes_back_changed() {
+    let world = World::new().await;
+    let scene = world.scene().await;
+    let ada = Office::of(&world, &scene);
+    let late = format!("update sales_order_lines set description = 'Late' where id = '{}'", scene.line);
+    in_the_way(&world, &late, ada.post("/api/orders/delete", json!({"id": scene.order}))).await.ok();
+    assert_eq!(ada.restore_order(scene.order).await.ok()["data"]["lines"][0]["description"], "Late");
     world.stop().await;
 }
 
