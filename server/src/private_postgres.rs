@@ -33,6 +33,7 @@ const POLL: Duration = Duration::from_millis(25);
 const ADOPTED_POLL: Duration = Duration::from_millis(200);
 const START_BOUND: Duration = Duration::from_secs(60);
 const STOP_BOUND: Duration = Duration::from_secs(20);
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// A server being replaced is still stopping its PostgreSQL when its successor starts, and one
 /// killed in the middle of a fork leaves the lock to a child until that child's exec.
 const LOCK_BOUND: Duration = Duration::from_secs(3);
@@ -1246,11 +1247,7 @@ impl Supervisor {
         let Some(pid) = postmaster.pid(&cluster) else {
             return Ok(());
         };
-        match kill(Pid::from_raw(pid), Signal::SIGINT) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(why) => return Err(Error::Signal { pid, why }),
-        }
-        let gone = tokio::time::timeout(STOP_BOUND, async {
+        let gone = async {
             match &mut postmaster {
                 Postmaster::Child(_) => drop(postmaster.gone(&cluster).await),
                 Postmaster::Adopted(pid) => {
@@ -1259,9 +1256,26 @@ impl Supervisor {
                     }
                 }
             }
+        };
+        // More than once: where this process was started with interrupts ignored (as shells do in the background), a
+        // postmaster ignores them too until it is so far as to listen to them, and the first may come before that.
+        let asking = async {
+            loop {
+                match kill(Pid::from_raw(pid), Signal::SIGINT) {
+                    Ok(()) | Err(Errno::ESRCH) => sleep(ASK_AGAIN).await,
+                    Err(why) => return Error::Signal { pid, why },
+                }
+            }
+        };
+        let gone = tokio::time::timeout(STOP_BOUND, async {
+            tokio::select! {
+                () = gone => Ok(()),
+                why = asking => Err(why),
+            }
         });
-        if gone.await.is_err() {
-            return Err(Error::NotStopped { pid });
+        match gone.await {
+            Ok(asked) => asked?,
+            Err(_) => return Err(Error::NotStopped { pid }),
         }
         // PostgreSQL took its socket with it. The empty directory is made again when needed, and
         // would otherwise stay in a directory for everybody.
