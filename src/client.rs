@@ -7,18 +7,31 @@
 //! (`needs`). What a value must contain to be current again is written down as a [`Need`], so a fetch that was under
 //! way when a change was told is judged by what it brings, not by when it came.
 
+mod entry;
+mod outbox;
+
+pub use outbox::{Progress, SHOWN_AS_PENDING_AFTER, Waiting, WaitingState};
+
 use crate::error::{ApiError, Kind};
 use crate::key::{OrganizationId, QueryKey};
-use crate::overlay::{AnyValue, MutationId, PendingMutation};
+use crate::overlay::{AnyValue, MutationId};
 use crate::snapshot::{Epoch, Stamp, Xid};
 use crate::wire::{ClientFrame, Passed, Read, Rights, Stale, Standing, Tick, Watch, WatchNumber};
+use entry::{Entry, Kept, Need};
+use outbox::Pending;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use uuid::Uuid;
 
 /// What the driver is to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
+    /// Look for a kept value of the key and report with [`Client::restored`].
+    Restore { key: QueryKey },
+    /// Write the key's value down, with its stamp ([`Client::current`]), and report with [`Client::was_kept`].
+    Keep(QueryKey),
+    /// Write the mutation down as it is now ([`Client::mutation`]).
+    KeepMutation(MutationId),
+    /// These mutations need not be kept any longer.
+    ForgetMutations(Vec<MutationId>),
     /// Read the key and report with [`Client::fetched`].
     Fetch { key: QueryKey, ticket: Ticket, pending: Vec<MutationId> },
     /// Call [`Client::retry_fetch`] after a pause; this was failure number `failed`.
@@ -31,9 +44,9 @@ pub enum Effect {
     Frame(ClientFrame),
     /// What is shown for the key may be another.
     Changed(QueryKey),
-    /// The server refused the mutation; it has been taken away. Tell the person.
-    Refused { label: &'static str, typed: Option<String>, error: ApiError },
-    /// The set of records with an unanswered mutation is another.
+    /// The server refused the mutation; it is held and no longer shown. Tell the person.
+    Refused { id: MutationId, label: String, typed: Option<String>, error: ApiError },
+    /// What is in the outbox, or how far it has come, is another.
     PendingChanged,
     /// The person is no longer a member; everything of the organization has been wiped.
     Left(OrganizationId),
@@ -61,85 +74,12 @@ pub struct View {
     pub is_pending: bool,
 }
 
-/// A change that a value has to contain before it is current again.
-#[derive(Clone, Debug, PartialEq)]
-enum Need {
-    /// What this transaction did.
-    Transaction(Xid, Epoch),
-    /// All that this stamp holds.
-    All(Stamp),
-    /// Whatever a read begun from now on gives.
-    Anything,
-}
-
-#[derive(Default)]
-struct Entry {
-    value: Option<AnyValue>,
-    /// The server said that there is nothing to see: 404 or 403.
-    absent: Option<ApiError>,
-    /// Of `value` or of `absent`; grows only. What the cursor adds to it is told by [`Client::stamp_of`].
-    stamp: Option<Stamp>,
-    /// The fetch that brought `value`; orders answers of different epochs.
-    from: Ticket,
-    /// Pending mutations that the value is known to contain.
-    contains: Vec<MutationId>,
-    /// With the last ticket given out when each was noted.
-    needs: Vec<(Need, Ticket)>,
-    fetching: Option<Ticket>,
-    failed: u32,
-    error: Option<ApiError>,
-    observers: u32,
-    watch: Option<WatchNumber>,
-    /// The server has confirmed the watch: cursors vouch for the value.
-    is_vouched: bool,
-    /// The server refused the watch; it is not asked again before there is another value.
-    is_unwatchable: bool,
-    /// Milliseconds; set while nobody observes it.
-    idle_since: Option<u64>,
-}
-
-impl Entry {
-    fn has_answer(&self) -> bool {
-        self.value.is_some() || self.absent.is_some()
-    }
-}
-
-struct Pending {
-    id: MutationId,
-    mutation: Arc<dyn PendingMutation>,
-    phase: Phase,
-    /// The transaction that carried it out: known by its answer, or by the live connection before that.
-    done_by: Option<(Xid, Epoch)>,
-    failed: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Phase {
-    /// Behind an earlier one on the same record, or in the pause before a retry.
-    Waiting {
-        pausing: bool,
-    },
-    Sent,
-    /// Lies over a key until the key's stamp sees the transaction.
-    Answered,
-}
-
-impl Pending {
-    fn is_answered(&self) -> bool {
-        self.phase == Phase::Answered
-    }
-
-    /// Whether its answer is on the way and will bring the key's value as of this transaction.
-    fn will_bring(&self, key: &QueryKey, xid: Xid, epoch: Epoch) -> bool {
-        self.phase == Phase::Sent && self.done_by == Some((xid, epoch)) && self.mutation.answers().as_ref() == Some(key)
-    }
-}
-
 /// See the module.
 #[derive(Default)]
 pub struct Client {
     entries: HashMap<QueryKey, Entry>,
     pending: Vec<Pending>,
+    unreadable: Vec<Waiting>,
     cursor: Option<Stamp>,
     is_live: bool,
     numbers: HashMap<WatchNumber, QueryKey>,
@@ -147,6 +87,12 @@ pub struct Client {
     last_ticket: Ticket,
     /// Keys whose watch may have to be taken or given back; settled by [`Client::flush`].
     unsettled_watches: HashSet<QueryKey>,
+    /// The stamps of the values that this device keeps.
+    kept: HashMap<QueryKey, Stamp>,
+    /// Keys that wait to know what is kept before the server is asked; none once that is known.
+    awaiting_kept: Option<HashSet<QueryKey>>,
+    /// Another tab sends.
+    is_idle_sender: bool,
     effects: Vec<Effect>,
 }
 
@@ -185,7 +131,10 @@ impl Client {
         }
         let ticket = self.next_ticket();
         match answer {
-            Ok(read) => self.accept(key, ticket, read),
+            Ok(read) => {
+                self.accept(key, ticket, read);
+                self.effects.push(Effect::Keep(key.clone()));
+            }
             Err(error) if matches!(error.kind, Kind::NotFound | Kind::Forbidden) => {
                 self.accept_absence(key, ticket, error)
             }
@@ -194,7 +143,7 @@ impl Client {
         }
     }
 
-    /// Fetches the key if there is no answer yet; one fetch however many ask.
+    /// Finds a first value if there is no answer yet: a kept one, or by a fetch. One however many ask.
     pub fn ensure(&mut self, key: &QueryKey) {
         let entry = self.entries.entry(key.clone()).or_default();
         if !entry.has_answer() && entry.fetching.is_none() && !self.is_promised(key) {
@@ -204,7 +153,7 @@ impl Client {
 
     /// Whether an unanswered mutation will bring the key's first value: what is only being made cannot be read yet.
     fn is_promised(&self, key: &QueryKey) -> bool {
-        self.pending.iter().any(|pending| !pending.is_answered() && pending.mutation.answers().as_ref() == Some(key))
+        self.pending.iter().any(|pending| pending.is_open() && pending.mutation.answers().as_ref() == Some(key))
     }
 
     /// What is shown for the key.
@@ -288,6 +237,22 @@ impl Client {
         self.fetch_if_needed(key);
     }
 
+    /// An answer that was fetched for somebody else: taken as it is, for it may be newer than what is held.
+    pub fn offered(&mut self, key: &QueryKey, answer: Result<Read<AnyValue>, ApiError>) {
+        if !self.entries.contains_key(key) {
+            return;
+        }
+        let ticket = self.next_ticket();
+        match answer {
+            Ok(read) => self.accept(key, ticket, read),
+            Err(error) if matches!(error.kind, Kind::NotFound | Kind::Forbidden) => {
+                self.accept_absence(key, ticket, error)
+            }
+            // What failed for somebody else is for them to try again.
+            Err(_) => {}
+        }
+    }
+
     /// The pause after a failure is over, or the person asks to try again.
     pub fn retry_fetch(&mut self, key: &QueryKey) {
         if let Some(entry) = self.entries.get(key)
@@ -304,12 +269,27 @@ impl Client {
         self.last_ticket
     }
 
+    /// Asks for the key's value: first of what is kept, then of the server.
     fn fetch(&mut self, key: &QueryKey) {
+        if let Some(awaiting) = &mut self.awaiting_kept {
+            awaiting.insert(key.clone());
+            return;
+        }
+        let entry = self.entries.entry(key.clone()).or_default();
+        match entry.kept {
+            Kept::Restoring => return,
+            Kept::Unknown if !entry.has_answer() && self.kept.contains_key(key) => {
+                entry.kept = Kept::Restoring;
+                self.effects.push(Effect::Restore { key: key.clone() });
+                return;
+            }
+            Kept::Unknown | Kept::Done => entry.kept = Kept::Done,
+        }
         let ticket = self.next_ticket();
         let pending = self
             .pending
             .iter()
-            .filter(|pending| !pending.is_answered() && pending.mutation.touches(key))
+            .filter(|pending| pending.is_open() && pending.mutation.touches(key))
             .map(|pending| pending.id)
             .collect();
         let entry = self.entries.entry(key.clone()).or_default();
@@ -330,6 +310,14 @@ impl Client {
         if entry.observers > 0 && entry.fetching.is_none() && lags && entry.failed == 0 {
             self.fetch(key);
         }
+    }
+
+    fn need_transaction(&mut self, key: &QueryKey, xid: Xid, epoch: Epoch) {
+        self.need(key, Need::Transaction(xid, epoch));
+    }
+
+    fn need_anything(&mut self, key: &QueryKey) {
+        self.need(key, Need::Anything);
     }
 
     fn need(&mut self, key: &QueryKey, need: Need) {
@@ -372,6 +360,57 @@ impl Client {
         self.forget_settled();
     }
 
+    // ------------------------------------------------------------------------------------------------ keeping
+
+    /// What this device keeps is not known yet: nothing is fetched before [`Client::found_kept`] says.
+    pub fn await_kept(&mut self) {
+        self.awaiting_kept.get_or_insert_default();
+    }
+
+    /// The values that this device keeps, by their stamps; empty where there is no storage.
+    pub fn found_kept(&mut self, kept: HashMap<QueryKey, Stamp>) {
+        self.kept = kept;
+        for key in self.awaiting_kept.take().unwrap_or_default() {
+            self.ensure(&key);
+            self.fetch_if_needed(&key);
+        }
+    }
+
+    /// The kept value of the key, if it could be read. It is shown at once; whether it is still right, the server says
+    /// when the key is watched.
+    pub fn restored(&mut self, key: &QueryKey, value: Option<Read<AnyValue>>) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        if entry.kept != Kept::Restoring {
+            return; // wiped meanwhile
+        }
+        entry.kept = Kept::Done;
+        match value {
+            Some(read) if !entry.has_answer() => {
+                let ticket = self.next_ticket();
+                self.accept(key, ticket, read);
+            }
+            Some(_) => {}
+            None => {
+                self.kept.remove(key);
+                self.ensure(key);
+            }
+        }
+        self.fetch_if_needed(key);
+    }
+
+    /// The key's value has been written down with this stamp.
+    pub fn was_kept(&mut self, key: &QueryKey, stamp: Stamp) {
+        self.kept.insert(key.clone(), stamp);
+        self.forget_settled();
+    }
+
+    /// The server's value of the key, with the latest stamp for which it is known to be right: what is to be kept.
+    pub fn current(&self, key: &QueryKey) -> Option<Read<AnyValue>> {
+        let data = self.entries.get(key)?.value.clone()?;
+        let Stamp { snapshot, epoch } = self.stamp_of(key)?;
+        Some(Read { data, snapshot, epoch, contains: Vec::new() })
+    }
+
     // ------------------------------------------------------------------------------------------------ watching
 
     /// The live connection stands.
@@ -385,6 +424,7 @@ impl Client {
         for key in failed {
             self.retry_fetch(&key);
         }
+        self.end_pauses();
     }
 
     /// The live connection is gone: from here on nothing vouches for any value.
@@ -525,9 +565,16 @@ impl Client {
         }
     }
 
+    /// Another tab was told that the person is no longer a member.
+    pub fn forget_organization(&mut self, organization: OrganizationId) {
+        self.wipe(organization);
+    }
+
     fn wipe(&mut self, organization: OrganizationId) {
         self.numbers.retain(|_, key| key.organization != organization);
-        self.pending.retain(|pending| pending.mutation.organization() != organization);
+        self.kept.retain(|key, _| key.organization != organization);
+        self.forget_mutations_of(organization);
+        self.unreadable.retain(|waiting| waiting.organization != organization);
         for (key, entry) in self.entries.iter_mut().filter(|(key, _)| key.organization == organization) {
             let absent = ApiError::new(Kind::Forbidden, "You are no longer a member of this organization.");
             *entry =
@@ -536,188 +583,6 @@ impl Client {
         }
         self.effects.push(Effect::PendingChanged);
         self.effects.push(Effect::Left(organization));
-    }
-
-    // ------------------------------------------------------------------------------------------------ mutating
-
-    /// A mutation is made: it shows at once, and is sent when nothing earlier on its records is under way.
-    pub fn mutate(&mut self, id: MutationId, mutation: Arc<dyn PendingMutation>) {
-        self.show_anew(&*mutation);
-        self.pending.push(Pending { id, mutation, phase: Phase::Waiting { pausing: false }, done_by: None, failed: 0 });
-        self.effects.push(Effect::PendingChanged);
-        self.send_what_may_go();
-    }
-
-    /// The server carried the mutation out. `xid` is absent where that changed nothing.
-    pub fn answered(&mut self, id: MutationId, xid: Option<Xid>, stamp: Stamp, answer: Option<(QueryKey, AnyValue)>) {
-        let Some(place) = self.pending.iter().position(|pending| pending.id == id) else { return };
-        let mutation = self.pending[place].mutation.clone();
-        match xid {
-            Some(xid) => {
-                self.pending[place].phase = Phase::Answered;
-                self.pending[place].done_by = Some((xid, stamp.epoch));
-                // Where no cursor will come by to vouch, the mutation itself says what has to be read again.
-                let unvouched: Vec<_> = self
-                    .entries
-                    .iter()
-                    .filter(|(key, entry)| !entry.is_vouched && mutation.touches(key))
-                    .map(|(key, _)| key.clone())
-                    .collect();
-                if let Some((key, value)) = answer {
-                    let ticket = self.next_ticket();
-                    let read = Read { data: value, snapshot: stamp.snapshot, epoch: stamp.epoch, contains: Vec::new() };
-                    self.accept(&key, ticket, read);
-                }
-                for key in unvouched {
-                    if !self.stamp_of(&key).is_some_and(|held| held.sees(xid, stamp.epoch)) {
-                        self.need(&key, Need::Transaction(xid, stamp.epoch));
-                    }
-                }
-            }
-            None => {
-                self.pending.remove(place);
-            }
-        }
-        self.show_anew(&*mutation);
-        self.effects.push(Effect::PendingChanged);
-        self.forget_settled();
-        self.send_what_may_go();
-    }
-
-    /// The mutation was not carried out: refused for good, or not yet.
-    pub fn failed(&mut self, id: MutationId, error: ApiError) {
-        let Some(place) = self.pending.iter().position(|pending| pending.id == id) else { return };
-        if error.kind == Kind::Unauthenticated {
-            self.effects.push(Effect::SignedOut);
-        }
-        if error.kind.is_passing() {
-            let pending = &mut self.pending[place];
-            pending.failed += 1;
-            pending.phase = Phase::Waiting { pausing: true };
-            self.effects.push(Effect::RetryMutation { mutation: id, failed: pending.failed });
-            // What waited for the answer waits no longer.
-            if let Some(key) = self.pending[place].mutation.answers() {
-                self.fetch_if_needed(&key);
-            }
-            return;
-        }
-        let refused = self.pending.remove(place);
-        self.show_anew(&*refused.mutation);
-        self.effects.push(Effect::PendingChanged);
-        // What the mutation was to bring has to be read after all.
-        if let Some(key) = refused.mutation.answers().filter(|key| self.entries.contains_key(key)) {
-            self.ensure(&key);
-        }
-        let (label, typed) = (refused.mutation.label(), refused.mutation.typed());
-        self.effects.push(Effect::Refused { label, typed, error });
-        self.send_what_may_go();
-    }
-
-    /// The pause before trying a mutation again is over.
-    pub fn retry_mutation(&mut self, id: MutationId) {
-        if let Some(pending) = self.pending.iter_mut().find(|pending| pending.id == id)
-            && pending.phase == (Phase::Waiting { pausing: true })
-        {
-            pending.phase = Phase::Waiting { pausing: false };
-        }
-        self.send_what_may_go();
-    }
-
-    /// The records that an unanswered mutation changes.
-    pub fn pending_records(&self) -> HashSet<Uuid> {
-        let unanswered = self.pending.iter().filter(|pending| !pending.is_answered());
-        unanswered.flat_map(|pending| pending.mutation.records()).collect()
-    }
-
-    fn send_what_may_go(&mut self) {
-        let mut taken: HashSet<Uuid> = HashSet::new();
-        for pending in self.pending.iter_mut().filter(|pending| !pending.is_answered()) {
-            let records = pending.mutation.records();
-            let is_first = records.iter().all(|record| !taken.contains(record));
-            taken.extend(records);
-            if is_first && pending.phase == (Phase::Waiting { pausing: false }) {
-                pending.phase = Phase::Sent;
-                self.effects.push(Effect::Send { mutation: pending.id });
-            }
-        }
-    }
-
-    /// Whether the server's value of the key is known to contain the mutation.
-    fn contains(&self, key: &QueryKey, entry: &Entry, pending: &Pending) -> bool {
-        if entry.contains.contains(&pending.id) {
-            return true;
-        }
-        let Some((xid, epoch)) = pending.done_by else { return false };
-        self.stamp_of(key).is_some_and(|stamp| {
-            // A value of a later life of the database holds whatever was committed in an earlier one.
-            stamp.sees(xid, epoch)
-                || (stamp.epoch != epoch && self.cursor.as_ref().is_some_and(|now| now.epoch == stamp.epoch))
-        })
-    }
-
-    fn overlaid(&self, key: &QueryKey, entry: Option<&Entry>) -> (Option<AnyValue>, bool) {
-        let mut value = entry.and_then(|entry| entry.value.clone());
-        let mut is_pending = false;
-        for pending in &self.pending {
-            if entry.is_some_and(|entry| self.contains(key, entry, pending)) || !pending.mutation.touches(key) {
-                continue;
-            }
-            value = pending.mutation.over(key, value);
-            is_pending = true;
-        }
-        (value, is_pending)
-    }
-
-    fn show_anew(&mut self, mutation: &dyn PendingMutation) {
-        let touched = self.entries.keys().filter(|key| mutation.touches(key));
-        self.effects.extend(touched.cloned().map(Effect::Changed));
-    }
-
-    fn show_pending_anew(&mut self) {
-        let mutations: Vec<_> = self.pending.iter().map(|pending| pending.mutation.clone()).collect();
-        for mutation in mutations {
-            self.show_anew(&*mutation);
-        }
-    }
-
-    /// Drops mutations that every value which could show them contains.
-    fn forget_settled(&mut self) {
-        let is_settled = |pending: &Pending| {
-            pending.is_answered()
-                && self.entries.iter().all(|(key, entry)| {
-                    !entry.has_answer() || !pending.mutation.touches(key) || self.contains(key, entry, pending)
-                })
-        };
-        let settled: HashSet<_> =
-            self.pending.iter().filter(|pending| is_settled(pending)).map(|pending| pending.id).collect();
-        self.pending.retain(|pending| !settled.contains(&pending.id));
-    }
-}
-
-impl Entry {
-    /// Whether an answer with this stamp replaces what is held, and if so what is still missing afterwards. An answer
-    /// never replaces a newer value.
-    fn take(&mut self, stamp: Option<Stamp>, ticket: Ticket) -> bool {
-        let is_newer = match (&self.stamp, &stamp) {
-            (Some(held), Some(new)) if held.epoch == new.epoch => new.covers(held),
-            _ => ticket > self.from,
-        };
-        if is_newer {
-            self.from = ticket;
-            self.is_unwatchable = false;
-            self.stamp = stamp;
-        }
-        let stamp = &self.stamp;
-        self.needs.retain(|(need, noted)| {
-            let is_met = match (need, stamp) {
-                (Need::Transaction(xid, epoch), Some(stamp)) if stamp.epoch == *epoch => stamp.snapshot.sees(*xid),
-                (Need::All(wanted), Some(stamp)) if stamp.epoch == wanted.epoch => stamp.covers(wanted),
-                // Nothing to compare by: a read begun after the need was noted meets it.
-                _ => is_newer && ticket > *noted,
-            };
-            !is_met
-        });
-        is_newer
     }
 }
 

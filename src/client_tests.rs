@@ -3,9 +3,12 @@
 use super::*;
 use crate::ApiError;
 use crate::live::{ListQuery, Live, RecordQuery};
-use crate::overlay::{Mutation, Shown};
+use crate::overlay::{Answer, Mutation, Shown};
 use crate::snapshot::Snapshot;
 use crate::wire::{Refused, Written};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use uuid::Uuid;
 
 struct Things;
 
@@ -54,13 +57,14 @@ impl RecordQuery for Things {
 }
 
 /// Adds to a thing's number: unlike an assignment, it shows when it is laid over a value twice.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Add {
     id: ThingId,
     amount: i64,
 }
 
 impl Mutation for Add {
+    const NAME: &'static str = "add";
     type Output = i64;
 
     fn organization(&self) -> OrganizationId {
@@ -71,8 +75,8 @@ impl Mutation for Add {
         vec![self.id.0]
     }
 
-    fn label(&self) -> &'static str {
-        "add"
+    fn label(&self) -> String {
+        format!("Add {}", self.amount)
     }
 
     fn answers(&self) -> Option<QueryKey> {
@@ -147,6 +151,11 @@ fn not_found(at: &str) -> ApiError {
     ApiError { stamp: Some(stamp(at)), ..ApiError::not_found("thing") }
 }
 
+/// An answer that brings the value of record 1.
+fn answer(xid: u64, at: &str, value: i64) -> Answer {
+    Answer { xid: Some(Xid(xid)), stamp: stamp(at), value: Some((record(1), Arc::new(value))) }
+}
+
 /// A client, and what it has asked for.
 #[derive(Default)]
 struct Page {
@@ -154,6 +163,7 @@ struct Page {
     fetches: Vec<(QueryKey, Ticket, Vec<MutationId>)>,
     frames: Vec<ClientFrame>,
     sent: Vec<MutationId>,
+    forgotten: Vec<MutationId>,
     other: Vec<Effect>,
 }
 
@@ -172,7 +182,8 @@ impl Page {
                 Effect::Fetch { key, ticket, pending } => self.fetches.push((key, ticket, pending)),
                 Effect::Frame(frame) => self.frames.push(frame),
                 Effect::Send { mutation } => self.sent.push(mutation),
-                Effect::Changed(_) | Effect::PendingChanged => {}
+                Effect::Changed(_) | Effect::PendingChanged | Effect::Keep(_) | Effect::KeepMutation(_) => {}
+                Effect::ForgetMutations(ids) => self.forgotten.extend(ids),
                 other => self.other.push(other),
             }
         }
@@ -205,7 +216,7 @@ impl Page {
     }
 
     fn answered(&mut self, id: MutationId, xid: u64, at: &str) {
-        self.act(|client| client.answered(id, Some(Xid(xid)), stamp(at), None));
+        self.act(|client| client.answered(id, Answer { xid: Some(Xid(xid)), stamp: stamp(at), value: None }));
     }
 }
 
@@ -276,7 +287,7 @@ fn the_echo_of_ones_own_change_causes_no_fetch_and_no_flicker() {
     let watch = page.show(&record(1), number(5, "10:10:"));
     let id = page.add(1, 3);
     assert_eq!(page.shown(&record(1)), Some(8), "at once");
-    page.act(|client| client.answered(id, Some(Xid(10)), stamp("11:11:"), Some((record(1), Arc::new(8_i64)))));
+    page.act(|client| client.answered(id, answer(10, "11:11:", 8)));
     assert_eq!(page.shown(&record(1)), Some(8), "not added twice");
     page.act(|client| client.ticked(tick("12:12:", &[(watch, &[10])], &[])));
     assert_eq!(page.shown(&record(1)), Some(8));
@@ -296,7 +307,7 @@ fn an_echo_that_comes_before_the_answer_waits_for_it_instead_of_fetching() {
     page.act(|client| client.ticked(echo(watch)));
     assert!(page.fetches.is_empty());
     assert_eq!(page.shown(&record(1)), Some(8));
-    page.act(|client| client.answered(id, Some(Xid(10)), stamp("11:11:"), Some((record(1), Arc::new(8_i64)))));
+    page.act(|client| client.answered(id, answer(10, "11:11:", 8)));
     assert_eq!(page.shown(&record(1)), Some(8));
     assert!(page.fetches.is_empty() && page.client.pending.is_empty());
 }
@@ -411,7 +422,7 @@ fn an_answer_never_replaces_a_newer_value() {
     page.act(|client| client.ticked(tick("12:12:", &[(watch, &[11])], &[])));
     // Meanwhile a mutation's answer brings a newer value than the fetch will.
     let id = page.add(1, 1);
-    page.act(|client| client.answered(id, Some(Xid(13)), stamp("14:14:"), Some((record(1), Arc::new(7_i64)))));
+    page.act(|client| client.answered(id, answer(13, "14:14:", 7)));
     page.answer(Ok(number(6, "12:12:")));
     assert_eq!(page.shown(&record(1)), Some(7));
 }
@@ -580,4 +591,147 @@ fn values_that_nobody_shows_are_forgotten_after_a_while() {
     assert!(page.client.holds(&record(1)));
     page.act(|client| client.collect(2_000, 1_000));
     assert!(!page.client.holds(&record(1)));
+}
+
+// ---------------------------------------------------------------------------------------------- the outbox
+
+#[test]
+fn a_refused_mutation_leaves_the_screen_and_waits_in_the_outbox_until_it_is_dropped() {
+    let mut page = Page::live();
+    page.show(&record(1), number(5, "10:10:"));
+    let id = page.add(1, 3);
+    page.act(|client| client.failed(id, ApiError::forbidden("add")));
+    assert_eq!(page.shown(&record(1)), Some(5), "the truth");
+    let outbox = page.client.outbox();
+    assert_eq!((outbox.len(), &outbox[0].label[..]), (1, "Add 3"));
+    assert!(matches!(&outbox[0].state, WaitingState::Refused(error) if error.kind == Kind::Forbidden));
+    page.act(|client| client.drop_mutation(id));
+    assert!(page.client.outbox().is_empty());
+    assert_eq!(page.forgotten, [id]);
+}
+
+#[test]
+fn a_refused_mutation_that_is_retried_shows_and_goes_again_under_its_id() {
+    let mut page = Page::live();
+    page.show(&record(1), number(5, "10:10:"));
+    let id = page.add(1, 3);
+    page.act(|client| client.failed(id, ApiError::forbidden("add")));
+    page.act(|client| client.retry_held(id));
+    assert_eq!(page.shown(&record(1)), Some(8));
+    assert_eq!(page.sent, [id, id]);
+}
+
+#[test]
+fn an_ended_session_pauses_the_outbox_and_loses_nothing() {
+    let mut page = Page::live();
+    page.show(&record(1), number(5, "10:10:"));
+    let id = page.add(1, 3);
+    page.act(|client| client.failed(id, ApiError::unauthenticated()));
+    assert_eq!(page.shown(&record(1)), Some(8), "still what was typed");
+    assert_eq!(page.other, [Effect::SignedOut]);
+    page.act(Client::disconnected);
+    page.act(Client::connected);
+    assert_eq!(page.sent, [id, id], "sent again once there is a way through");
+}
+
+#[test]
+fn what_the_server_cannot_do_again_and_again_is_left_to_the_person() {
+    let mut page = Page::live();
+    let id = page.add(1, 3);
+    for _ in 0..5 {
+        page.act(|client| client.failed(id, ApiError::internal()));
+        page.act(|client| client.retry_mutation(id));
+    }
+    assert_eq!(page.sent.len(), 6);
+    page.act(|client| client.failed(id, ApiError::internal()));
+    assert!(matches!(page.client.outbox()[0].state, WaitingState::Refused(_)));
+    let cut = page.add(2, 1);
+    for _ in 0..50 {
+        page.act(|client| client.failed(cut, ApiError::new(Kind::Unreachable, "cut")));
+        page.act(|client| client.retry_mutation(cut));
+    }
+    assert_eq!(page.sent.len(), 6 + 51, "no network is no refusal");
+}
+
+#[test]
+fn only_the_sending_tab_sends_and_its_successor_sends_again_what_is_unanswered() {
+    let mut page = Page::live();
+    page.act(|client| client.set_sender(false));
+    let id = page.add(1, 3);
+    assert!(page.sent.is_empty());
+    page.act(|client| client.set_sender(true));
+    assert_eq!(page.sent, [id]);
+    page.act(|client| client.set_sender(false));
+    page.act(|client| client.set_sender(true));
+    assert_eq!(page.sent, [id, id], "whether the other tab had sent it, nobody knows");
+}
+
+#[test]
+fn mutations_of_all_tabs_lie_over_a_value_in_the_order_in_which_they_were_made() {
+    let mut page = Page::live();
+    let (first, second) = (MutationId::fresh(), MutationId::fresh());
+    let add = |amount| Arc::new(Add { id: thing(1), amount }) as crate::overlay::AnyMutation;
+    page.act(|client| client.mutate(second, add(2)));
+    page.act(|client| client.learn(first, add(1), Progress::Made));
+    page.act(|client| client.learn(first, add(1), Progress::Made));
+    let ids: Vec<_> = page.client.mutations().into_iter().map(|(id, ..)| id).collect();
+    assert_eq!(ids, [first, second]);
+}
+
+#[test]
+fn a_mutation_is_kept_until_every_kept_value_contains_it() {
+    let mut page = Page::default();
+    page.act(Client::await_kept);
+    let kept = HashMap::from([(record(1), stamp("9:9:")), (list("all"), stamp("9:9:"))]);
+    page.act(|client| client.found_kept(kept));
+    page.act(Client::connected);
+    page.act(|client| client.hydrate(&record(1), Ok(number(5, "10:10:"))));
+    let id = page.add(1, 3);
+    page.act(|client| client.answered(id, answer(10, "11:11:", 8)));
+    assert!(page.forgotten.is_empty(), "two kept values do not hold it yet");
+    page.act(|client| client.was_kept(&record(1), stamp("11:11:")));
+    assert!(page.forgotten.is_empty(), "the list does not");
+    // A page that starts from the kept list shows what was done.
+    page.act(|client| client.ensure(&list("all")));
+    assert_eq!(page.other, [Effect::Restore { key: list("all") }]);
+    page.act(|client| client.restored(&list("all"), Some(read_of(Arc::new(vec![5_i64]), "9:9:"))));
+    let shown = page.client.view(&list("all")).data.and_then(|data| data.downcast_ref::<Vec<i64>>().cloned());
+    assert_eq!(shown, Some(vec![8]));
+    page.act(|client| client.was_kept(&list("all"), stamp("12:12:")));
+    assert!(page.forgotten.is_empty(), "what is on screen is older than what is kept");
+    page.act(|client| client.offered(&list("all"), Ok(read_of(Arc::new(vec![8_i64]), "12:12:"))));
+    assert_eq!(page.forgotten, [id]);
+}
+
+#[test]
+fn what_is_kept_is_shown_before_the_server_is_asked_and_judged_by_it_afterwards() {
+    let mut page = Page::default();
+    page.act(Client::await_kept);
+    page.act(|client| client.observe(&record(1)));
+    assert!(page.fetches.is_empty() && page.other.is_empty(), "not before it is known what is kept");
+    page.act(|client| client.found_kept(HashMap::from([(record(1), stamp("9:9:"))])));
+    assert_eq!(page.other, [Effect::Restore { key: record(1) }]);
+    page.act(|client| client.restored(&record(1), Some(number(5, "9:9:"))));
+    assert_eq!(page.shown(&record(1)), Some(5));
+    page.act(Client::connected);
+    assert!(page.fetches.is_empty(), "its stamp is asked about, not its value");
+    page.act(|client| client.ticked(tick("12:12:", &[(1, &[10])], &[1])));
+    assert_eq!(page.fetches.len(), 1);
+}
+
+#[test]
+fn what_is_kept_and_cannot_be_read_is_fetched() {
+    let mut page = Page::live();
+    page.act(|client| client.found_kept(HashMap::from([(record(1), stamp("9:9:"))])));
+    page.act(|client| client.observe(&record(1)));
+    page.act(|client| client.restored(&record(1), None));
+    assert_eq!(page.fetches.len(), 1);
+}
+
+#[test]
+fn pending_is_shown_only_of_what_takes_long() {
+    let mut page = Page::live();
+    let id = page.add(1, 3);
+    assert!(page.client.pending_records(id.made_at() + SHOWN_AS_PENDING_AFTER - 1).is_empty());
+    assert_eq!(page.client.pending_records(id.made_at() + SHOWN_AS_PENDING_AFTER).len(), 1);
 }

@@ -1,7 +1,9 @@
 //! The states of the live connection and what moves between them. Pure: time and chance are passed in.
 
+use serde::{Deserialize, Serialize};
+
 /// How the page is connected; `data-connection` on `<html>` carries its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// The first attempt has not been answered yet.
     Connecting,

@@ -5,14 +5,18 @@
 //! cache has is shown from the cache and never touches the resource, so no `Suspense` falls back once there is
 //! something to show.
 
+use crate::catalogue::{Catalogue, Codec};
+use crate::client::Waiting;
+use crate::connection::State;
 use crate::error::ApiError;
-use crate::key::{OrganizationId, PersonId, QueryKey, Shape};
+use crate::key::{OrganizationId, PersonId, QueryKey};
 use crate::live::{ListQuery, RecordQuery, Value};
-use crate::overlay::{Mutation, MutationId};
+use crate::overlay::{AnyMutation, Mutation, MutationId};
 use crate::wire::Read;
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::future::Future;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// A live query, as a component holds it. `Copy`; ends with the component.
@@ -97,17 +101,7 @@ pub fn use_list<L: ListQuery>(
     parameters: impl Fn() -> L::Parameters + Send + Sync + 'static,
 ) -> LiveQuery<L::List> {
     let key = Memo::new(move |_| L::list_key(organization(), &parameters()));
-    use_query(key, Previous::Shown, |key, pending| {
-        let parameters = match &key.shape {
-            Shape::List(text) => serde_json::from_str::<L::Parameters>(text),
-            Shape::Record(_) => serde_json::from_str("null"),
-        };
-        async move {
-            // The text was written by the same type: this fails only if that type does not read what it writes.
-            let parameters = parameters.map_err(|why| ApiError::field("list", why.to_string()))?;
-            L::fetch_list(key.organization, parameters, pending).await
-        }
-    })
+    use_query(key, Previous::Shown, Codec::list::<L>())
 }
 
 /// The record with this id, live.
@@ -116,13 +110,7 @@ pub fn use_record<L: RecordQuery>(
     id: impl Fn() -> L::Id + Send + Sync + 'static,
 ) -> LiveQuery<L::Record> {
     let key = Memo::new(move |_| L::record_key(organization(), id()));
-    use_query(key, Previous::Hidden, |key, pending| {
-        let id = match key.shape {
-            Shape::Record(id) => id,
-            Shape::List(_) => Uuid::nil(),
-        };
-        L::fetch_record(key.organization, L::Id::from(id), pending)
-    })
+    use_query(key, Previous::Hidden, Codec::record::<L>())
 }
 
 /// Whether the value of the key before stands in until the first of the new one.
@@ -132,15 +120,10 @@ enum Previous {
     Hidden,
 }
 
-fn use_query<V, F, Fut>(key: Memo<QueryKey>, previous: Previous, fetch: F) -> LiveQuery<V>
-where
-    V: Value,
-    F: Fn(QueryKey, Vec<MutationId>) -> Fut + Copy + Send + Sync + 'static,
-    Fut: Future<Output = Result<Read<V>, ApiError>> + Send + 'static,
-{
-    let resource = Resource::new(move || key.get(), move |key| load(key, fetch));
+fn use_query<V: Value>(key: Memo<QueryKey>, previous: Previous, codec: Codec) -> LiveQuery<V> {
+    let resource = Resource::new(move || key.get(), move |key| load(key, codec));
     #[cfg(feature = "browser")]
-    crate::browser::keep_live(key, resource, fetch);
+    crate::browser::keep_live(key, resource, codec);
     let shown = Memo::new(move |before: Option<&Shown<V>>| {
         let shown = shown::<V>(&key.get());
         match before.and_then(|before| before.data.clone()) {
@@ -154,32 +137,28 @@ where
 }
 
 #[cfg(feature = "browser")]
-fn load<V, F, Fut>(key: QueryKey, fetch: F) -> impl Future<Output = Loaded<V>> + Send
-where
-    V: Value,
-    F: Fn(QueryKey, Vec<MutationId>) -> Fut + Copy + Send + Sync + 'static,
-    Fut: Future<Output = Result<Read<V>, ApiError>> + Send + 'static,
-{
-    crate::browser::ensure(key, fetch)
+fn load<V: Value>(key: QueryKey, codec: Codec) -> impl Future<Output = Loaded<V>> + Send {
+    crate::browser::ensure(key, codec)
 }
 
 #[cfg(not(feature = "browser"))]
-fn load<V, F, Fut>(key: QueryKey, fetch: F) -> impl Future<Output = Loaded<V>> + Send
-where
-    V: Value,
-    F: Fn(QueryKey, Vec<MutationId>) -> Fut + Copy + Send + Sync + 'static,
-    Fut: Future<Output = Result<Read<V>, ApiError>> + Send + 'static,
-{
+fn load<V: Value>(key: QueryKey, codec: Codec) -> impl Future<Output = Loaded<V>> + Send {
     let flights = use_context::<RequestCache>();
     async move {
         let name = key.to_string();
-        let fetched = fetch(key, Vec::new());
+        let fetched = codec.fetch(key, Vec::new());
         let answer = match flights {
             Some(flights) => flights.once(&name, fetched).await,
             None => fetched.await,
         };
-        Loaded { key: name, answer }
+        Loaded { key: name, answer: answer.and_then(typed) }
     }
+}
+
+/// The answer of a key with its type, which the key's table and shape say.
+pub(crate) fn typed<V: Value>(read: Read<crate::overlay::AnyValue>) -> Result<Read<V>, ApiError> {
+    let data = read.data.downcast_ref::<V>().cloned().ok_or_else(ApiError::internal)?;
+    Ok(Read { data, snapshot: read.snapshot, epoch: read.epoch, contains: read.contains })
 }
 
 #[cfg(feature = "browser")]
@@ -203,44 +182,67 @@ fn shown<V: Value>(_key: &QueryKey) -> Shown<V> {
 #[cfg(not(feature = "browser"))]
 #[derive(Clone, Default)]
 pub struct RequestCache {
-    flights: std::sync::Arc<std::sync::Mutex<std::collections::HashMap<String, Flight>>>,
+    flights: Arc<std::sync::Mutex<std::collections::HashMap<String, Flight>>>,
 }
 
 /// A read under way: whoever comes second waits for the first, and finds its answer.
 #[cfg(not(feature = "browser"))]
-type Flight = std::sync::Arc<futures::lock::Mutex<Option<Box<dyn std::any::Any + Send + Sync>>>>;
+type Flight = Arc<futures::lock::Mutex<Option<Answered>>>;
+
+#[cfg(not(feature = "browser"))]
+type Answered = Result<Read<crate::overlay::AnyValue>, ApiError>;
 
 #[cfg(not(feature = "browser"))]
 impl RequestCache {
-    async fn once<V: Value>(
-        &self,
-        name: &str,
-        fetched: impl Future<Output = Result<Read<V>, ApiError>>,
-    ) -> Result<Read<V>, ApiError> {
+    async fn once(&self, name: &str, fetched: impl Future<Output = Answered>) -> Answered {
         let flight = {
             let mut flights = self.flights.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             flights.entry(name.to_owned()).or_default().clone()
         };
         let mut answer = flight.lock().await;
-        if let Some(known) = answer.as_ref().and_then(|known| known.downcast_ref::<Result<Read<V>, ApiError>>()) {
+        if let Some(known) = answer.as_ref() {
             return known.clone();
         }
         let fetched = fetched.await;
-        *answer = Some(Box::new(fetched.clone()));
+        *answer = Some(fetched.clone());
         fetched
     }
 }
 
-/// Makes a mutation: it shows at once everywhere, and is sent. What becomes of it is told where it is shown; a refusal
-/// takes it back and reaches [`use_refusals`].
+/// Makes a mutation: it shows at once everywhere, is kept until the server has it, and can be taken back if it has an
+/// inverse. What becomes of it is told where it is shown; one that is refused reaches [`Reports::refused`] and waits in
+/// [`use_outbox`].
 pub fn mutate<M: Mutation>(mutation: M) {
-    #[cfg(feature = "browser")]
-    crate::browser::mutate(mutation);
-    #[cfg(not(feature = "browser"))]
-    drop(mutation);
+    let label = mutation.label();
+    mutate_all(label, vec![Arc::new(mutation) as AnyMutation]);
 }
 
-/// Whether a mutation of this record has not been answered yet.
+/// Makes several mutations as one step, which is taken back as one. The label says what was done.
+pub fn mutate_all(label: String, mutations: Vec<AnyMutation>) {
+    #[cfg(feature = "browser")]
+    crate::browser::mutate(crate::undo::Step { label, done: mutations });
+    #[cfg(not(feature = "browser"))]
+    drop((label, mutations));
+}
+
+/// Takes the last step of this page back. Gives its label; none where there is nothing to take back.
+pub fn undo() -> Option<String> {
+    #[cfg(feature = "browser")]
+    return crate::browser::undo();
+    #[cfg(not(feature = "browser"))]
+    None
+}
+
+/// Does again what was taken back last. Gives its label.
+pub fn redo() -> Option<String> {
+    #[cfg(feature = "browser")]
+    return crate::browser::redo();
+    #[cfg(not(feature = "browser"))]
+    None
+}
+
+/// Whether a mutation of this record has been without an answer for longer than most are
+/// ([`crate::client::SHOWN_AS_PENDING_AFTER`]).
 pub fn use_pending(record: impl Fn() -> Uuid + Send + Sync + 'static) -> Signal<bool> {
     #[cfg(feature = "browser")]
     return Signal::derive(move || crate::browser::is_pending(record()));
@@ -251,30 +253,70 @@ pub fn use_pending(record: impl Fn() -> Uuid + Send + Sync + 'static) -> Signal<
     }
 }
 
+/// The person's mutations, of all tabs, that wait for the server or for the person.
+pub fn use_outbox() -> Signal<Vec<Waiting>> {
+    #[cfg(feature = "browser")]
+    return crate::browser::outbox();
+    #[cfg(not(feature = "browser"))]
+    Signal::derive(Vec::new)
+}
+
+/// What the person can do about a mutation that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Send it once more, as it is.
+    Retry,
+    /// Make the same change again, begun from what is there now.
+    KeepMine,
+    /// Give it up.
+    Drop,
+}
+
+/// Carries out what the person decided.
+pub fn decide(id: MutationId, decision: Decision) {
+    #[cfg(feature = "browser")]
+    crate::browser::decide(id, decision);
+    #[cfg(not(feature = "browser"))]
+    let _ = (id, decision);
+}
+
 /// A mutation that the server did not carry out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
+    pub id: MutationId,
     /// What the person did.
-    pub label: &'static str,
+    pub label: String,
     /// What they had typed, so that it is not lost with the refusal.
     pub typed: Option<String>,
     pub error: ApiError,
 }
 
+/// A step that the person has just made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Made {
+    pub label: String,
+    pub can_undo: bool,
+}
+
 /// What the page is told by the engine beside values. Provide it once, at the root, before [`start`].
 #[derive(Clone, Copy)]
 pub struct Reports {
+    pub made: Callback<Made>,
     pub refused: Callback<Refusal>,
     pub rights_changed: Callback<OrganizationId>,
     pub left: Callback<OrganizationId>,
     pub signed_out: Callback<()>,
 }
 
-/// How the page is connected: the state's name, and the last measured way there and back in milliseconds.
+/// How the page is connected, and the last measured way there and back in milliseconds.
 #[derive(Clone, Copy)]
 pub struct Connection {
-    pub state: Signal<&'static str>,
+    pub state: Signal<State>,
     pub latency: Signal<Option<u32>>,
+    /// Whether this tab holds the live connection, for all tabs of the person.
+    pub is_leading: Signal<bool>,
+    /// Whether this device keeps values and unsent mutations; none while that is being found out.
+    pub is_kept: Signal<Option<bool>>,
 }
 
 /// The live connection's state.
@@ -282,7 +324,12 @@ pub fn use_connection() -> Connection {
     #[cfg(feature = "browser")]
     return crate::browser::connection();
     #[cfg(not(feature = "browser"))]
-    Connection { state: Signal::derive(|| "connecting"), latency: Signal::derive(|| None) }
+    Connection {
+        state: Signal::derive(|| State::Connecting),
+        latency: Signal::derive(|| None),
+        is_leading: Signal::derive(|| false),
+        is_kept: Signal::derive(|| None),
+    }
 }
 
 /// Tries to connect now, whatever the pause.
@@ -291,12 +338,20 @@ pub fn reconnect() {
     crate::browser::reconnect();
 }
 
-/// Opens the live connection at `path` of the page's own host, as the person whose page it is. Where the server takes
-/// it to be somebody else's (who has signed in meanwhile in the same browser), the page is loaded anew. Call it once
-/// somebody is signed in; later calls do nothing. On the server it does nothing at all.
-pub fn start(path: &'static str, person: PersonId, reports: Reports) {
+/// Opens the live connection at `path` of the page's own host, as the person whose page it is; all tabs of the person
+/// share one. `catalogue` names what the application reads and writes. Where the server takes the page to be somebody
+/// else's (who has signed in meanwhile in the same browser), it is loaded anew. Call it once somebody is signed in;
+/// later calls do nothing. On the server it does nothing at all.
+pub fn start(path: &'static str, person: PersonId, reports: Reports, catalogue: fn() -> Catalogue) {
     #[cfg(feature = "browser")]
-    Effect::new(move |_| crate::browser::start(path, person, reports));
+    Effect::new(move |_| crate::browser::start(path, person, reports, catalogue()));
     #[cfg(not(feature = "browser"))]
-    let _ = (path, person, reports);
+    let _ = (path, person, reports, catalogue);
+}
+
+/// Forgets all that this device keeps of the person, in every tab: values and what was not sent. Resolves when it is
+/// done.
+pub async fn forget_person() {
+    #[cfg(feature = "browser")]
+    crate::browser::forget_person().await;
 }

@@ -71,6 +71,20 @@ impl fmt::Display for QueryKey {
     }
 }
 
+impl QueryKey {
+    /// Reads back what [`fmt::Display`] wrote. `table` gives the live table of that name; a key of a table that this
+    /// release does not know is none.
+    pub fn parse(text: &str, table: impl Fn(&str) -> Option<&'static str>) -> Option<Self> {
+        let (organization, rest) = text.split_once('/')?;
+        let organization = organization.parse().ok()?;
+        let (name, shape) = match rest.split_once(['/', ' '])? {
+            (name, id) if rest.as_bytes()[name.len()] == b'/' => (name, Shape::Record(id.parse().ok()?)),
+            (name, parameters) => (name, Shape::List(parameters.to_owned())),
+        };
+        Some(Self { organization, table: table(name)?, shape })
+    }
+}
+
 /// A value of a column on whose equality SQL and Rust cannot disagree.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Facet {
@@ -229,6 +243,28 @@ mod tests {
     fn what_is_not_told_counts_as_met() {
         let by_colour = Dependency::all("orders").with("colour", Facet::Integer(1));
         assert!(by_colour.affected_by(&Change { table: "orders".to_owned(), old: None, new: facets("draft", 7) }));
+    }
+
+    #[test]
+    fn a_key_is_read_back_as_it_was_written() {
+        let organization = OrganizationId(Uuid::from_u128(7));
+        let table = |name: &str| (name == "orders").then_some("orders");
+        for shape in [
+            Shape::Record(Uuid::from_u128(9)),
+            Shape::List("{}".to_owned()),
+            Shape::List(r#"{"sort":"a/b c"}"#.to_owned()),
+        ] {
+            let key = QueryKey { organization, table: "orders", shape };
+            assert_eq!(QueryKey::parse(&key.to_string(), table), Some(key));
+        }
+        for text in [
+            "",
+            "orders/x",
+            "00000000-0000-0000-0000-000000000007/lines {}",
+            "00000000-0000-0000-0000-000000000007/orders",
+        ] {
+            assert_eq!(QueryKey::parse(text, table), None, "{text}");
+        }
     }
 
     #[test]

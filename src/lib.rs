@@ -5,10 +5,11 @@
 //! in, and every change the transaction id that made it, so that "is this value stale?" is a comparison
 //! ([`snapshot::Snapshot::sees`]), not a guess. `ARCHITECTURE.md` tells the whole.
 //!
-//! What decides is pure and stands in [`snapshot`], [`key`], [`client`], [`overlay`] and [`connection`]: values in,
-//! values out, no clock, no I/O. What acts is thin: `hooks` and `browser` in the page, `sql`, `feed` and `hub` on the
+//! What decides is pure and stands in [`snapshot`], [`key`], [`client`], [`overlay`], [`undo`], [`switchboard`] and
+//! [`connection`]: values in, values out, no clock, no I/O. What acts is thin: `hooks` and `browser` in the page, `sql`, `feed` and `hub` on the
 //! server, each behind a feature of its name.
 
+pub mod catalogue;
 pub mod client;
 pub mod connection;
 pub mod error;
@@ -16,6 +17,8 @@ pub mod key;
 pub mod live;
 pub mod overlay;
 pub mod snapshot;
+pub mod switchboard;
+pub mod undo;
 pub mod wire;
 
 #[cfg(feature = "hooks")]
@@ -28,12 +31,15 @@ pub mod feed;
 pub mod hooks;
 #[cfg(feature = "hub")]
 pub mod hub;
+#[cfg(feature = "hooks")]
+pub mod requests;
 #[cfg(feature = "sql")]
 pub mod sql;
 
+pub use catalogue::Catalogue;
 pub use error::{ApiError, Kind};
 pub use key::{OrganizationId, PersonId, QueryKey};
 pub use live::Live;
-pub use overlay::{Mutation, MutationId, Shown};
+pub use overlay::{AnyMutation, Dispute, Mutation, MutationId, Shown};
 pub use snapshot::{Epoch, Snapshot, Stamp, Xid};
 pub use wire::{Read, Written};

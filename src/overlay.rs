@@ -6,9 +6,13 @@
 use crate::error::ApiError;
 use crate::key::{OrganizationId, QueryKey, Shape};
 use crate::live::{ListQuery, RecordQuery, Value};
+use crate::snapshot::{Stamp, Xid};
 use crate::wire::Written;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::any::Any;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -17,11 +21,27 @@ crate::id!(
     MutationId
 );
 
+impl MutationId {
+    /// When it was made, in milliseconds since 1970 (it is a UUIDv7); 0 for an id of another kind.
+    pub fn made_at(self) -> u64 {
+        self.0.get_timestamp().map_or(0, |stamp| {
+            let (seconds, nanos) = stamp.to_unix();
+            seconds * 1000 + u64::from(nanos / 1_000_000)
+        })
+    }
+}
+
 /// A value of any query. The key's table and shape say which type it has.
 pub type AnyValue = Arc<dyn Any + Send + Sync>;
 
 /// A write: how it is sent, and how it looks until the server's values contain it.
-pub trait Mutation: Clone + Send + Sync + 'static {
+///
+/// It is plain data, for it may have to outlive the page: what was made offline is written to the outbox and sent by
+/// whichever page comes next, perhaps of a later release. So its form changes only in ways that serde can read.
+pub trait Mutation: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// What it is called in the outbox: one name for one type, kept over releases.
+    const NAME: &'static str;
+
     type Output: Value;
 
     fn organization(&self) -> OrganizationId;
@@ -29,8 +49,9 @@ pub trait Mutation: Clone + Send + Sync + 'static {
     /// The records that it changes. Mutations that share one are sent one after the other, in order.
     fn records(&self) -> Vec<Uuid>;
 
-    /// What did not happen if it is refused, for messages: "The change was not saved".
-    fn label(&self) -> &'static str;
+    /// What it does, as the person would say it: "Rename to “Gears”". Shown while it waits, when it is refused, and
+    /// beside "Undo".
+    fn label(&self) -> String;
 
     /// What the person typed, to be given back if it is refused.
     fn typed(&self) -> Option<String> {
@@ -47,7 +68,37 @@ pub trait Mutation: Clone + Send + Sync + 'static {
         None
     }
 
+    /// What takes it back; none where nothing does.
+    fn inverse(&self) -> Option<AnyMutation> {
+        None
+    }
+
+    /// What is disputed after a refusal with 409, given the row as it is now.
+    fn disputes(&self, current: &serde_json::Value) -> Vec<Dispute> {
+        let _ = current;
+        Vec::new()
+    }
+
+    /// The same change begun from the row as it is now: "keep mine".
+    fn rebased(&self, current: &serde_json::Value) -> Option<Self> {
+        let _ = current;
+        None
+    }
+
     fn send(self, id: MutationId) -> impl Future<Output = Result<Written<Self::Output>, ApiError>> + Send;
+}
+
+/// A field that the person and somebody else changed to different values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dispute {
+    /// What a person calls the field.
+    pub field: &'static str,
+    pub mine: String,
+    pub theirs: String,
+    /// Who last changed the row.
+    pub by: Option<String>,
+    /// When, in milliseconds since 1970.
+    pub at: Option<i64>,
 }
 
 /// A query's value, handed to [`Mutation::show`] to be changed if it is one that the mutation touches.
@@ -106,11 +157,25 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// A [`Mutation`] whose type is forgotten, for the list of what is pending.
-pub trait PendingMutation: Send + Sync {
+/// A mutation's answer, with the value that it brings.
+pub struct Answer {
+    /// Absent where nothing was changed.
+    pub xid: Option<Xid>,
+    pub stamp: Stamp,
+    pub value: Option<(QueryKey, AnyValue)>,
+}
+
+/// A [`Mutation`] whose type is forgotten.
+pub type AnyMutation = Arc<dyn ErasedMutation>;
+
+/// What [`AnyMutation`] can do: all that a [`Mutation`] can.
+pub trait ErasedMutation: Send + Sync {
+    fn name(&self) -> &'static str;
+    /// As JSON, for the outbox.
+    fn body(&self) -> String;
     fn organization(&self) -> OrganizationId;
     fn records(&self) -> Vec<Uuid>;
-    fn label(&self) -> &'static str;
+    fn label(&self) -> String;
     fn typed(&self) -> Option<String>;
     /// The value with this mutation over it.
     fn over(&self, key: &QueryKey, value: Option<AnyValue>) -> Option<AnyValue>;
@@ -118,9 +183,23 @@ pub trait PendingMutation: Send + Sync {
     fn touches(&self, key: &QueryKey) -> bool;
     /// The query whose value the answer brings.
     fn answers(&self) -> Option<QueryKey>;
+    fn inverse(&self) -> Option<AnyMutation>;
+    fn disputes(&self, current: &serde_json::Value) -> Vec<Dispute>;
+    fn rebased(&self, current: &serde_json::Value) -> Option<AnyMutation>;
+    fn send(&self, id: MutationId) -> Pin<Box<dyn Future<Output = Result<Answer, ApiError>> + Send>>;
 }
 
-impl<M: Mutation> PendingMutation for M {
+impl<M: Mutation> ErasedMutation for M {
+    fn name(&self) -> &'static str {
+        M::NAME
+    }
+
+    fn body(&self) -> String {
+        // Mutations are plain data; one that serde_json cannot write is a bug that its first use shows.
+        #[allow(clippy::expect_used)]
+        serde_json::to_string(self).expect("mutations can be written as JSON")
+    }
+
     fn organization(&self) -> OrganizationId {
         Mutation::organization(self)
     }
@@ -129,7 +208,7 @@ impl<M: Mutation> PendingMutation for M {
         Mutation::records(self)
     }
 
-    fn label(&self) -> &'static str {
+    fn label(&self) -> String {
         Mutation::label(self)
     }
 
@@ -151,5 +230,27 @@ impl<M: Mutation> PendingMutation for M {
         let mut shown = Shown::over(key, Mutation::organization(self), None, Purpose::Probe);
         self.show(&mut shown);
         shown.touched
+    }
+
+    fn inverse(&self) -> Option<AnyMutation> {
+        Mutation::inverse(self)
+    }
+
+    fn disputes(&self, current: &serde_json::Value) -> Vec<Dispute> {
+        Mutation::disputes(self, current)
+    }
+
+    fn rebased(&self, current: &serde_json::Value) -> Option<AnyMutation> {
+        Mutation::rebased(self, current).map(|rebased| Arc::new(rebased) as AnyMutation)
+    }
+
+    fn send(&self, id: MutationId) -> Pin<Box<dyn Future<Output = Result<Answer, ApiError>> + Send>> {
+        let mutation = self.clone();
+        let answers = Mutation::answers(self);
+        Box::pin(async move {
+            let written = Mutation::send(mutation, id).await?;
+            let (xid, stamp) = (written.xid, written.stamp());
+            Ok(Answer { xid, stamp, value: answers.map(|key| (key, Arc::new(written.data) as AnyValue)) })
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! How an update says what it changes: for each field from what to what, so that two people who change different
 //! fields both win, and two who change the same one are told.
 
+use millstream::Dispute;
 use serde::{Deserialize, Serialize};
 
 /// A field's change.
@@ -17,11 +18,62 @@ impl<T: Clone> Change<T> {
         Self { from: from.clone(), to }
     }
 
+    /// The change that takes this one back.
+    pub fn inverse(&self) -> Self {
+        Self { from: self.to.clone(), to: self.from.clone() }
+    }
+
+    /// The same change, begun from what is there now.
+    pub fn rebased(change: &Option<Self>, current: &T) -> Option<Self> {
+        change.as_ref().map(|change| Self { from: current.clone(), to: change.to.clone() })
+    }
+
     /// Lays the change over a value.
     pub fn apply(change: &Option<Self>, value: &mut T) {
         if let Some(change) = change {
             value.clone_from(&change.to);
         }
+    }
+}
+
+/// Gathers the fields that the person and somebody else changed to different values, for the person to decide.
+pub struct Disputes {
+    by: Option<String>,
+    at: i64,
+    found: Vec<Dispute>,
+}
+
+impl Disputes {
+    /// Over a row that was last changed by this person at this time.
+    pub fn over(by: &Option<String>, at: i64) -> Self {
+        Self { by: by.clone(), at, found: Vec::new() }
+    }
+
+    /// A field, given as a person would read its values.
+    pub fn field<T: PartialEq>(
+        mut self,
+        name: &'static str,
+        change: &Option<Change<T>>,
+        current: &T,
+        read: impl Fn(&T) -> String,
+    ) -> Self {
+        if let Some(change) = change
+            && change.from != *current
+            && change.to != *current
+        {
+            self.found.push(Dispute {
+                field: name,
+                mine: read(&change.to),
+                theirs: read(current),
+                by: self.by.clone(),
+                at: Some(self.at),
+            });
+        }
+        self
+    }
+
+    pub fn found(self) -> Vec<Dispute> {
+        self.found
     }
 }
 

@@ -41,7 +41,7 @@ impl ListQuery for Customers {
 }
 
 /// The organization's customers, by name.
-#[server(name = ListCustomers, prefix = "/api", endpoint = "customers/list", input = GetUrl)]
+#[server(name = ListCustomers, prefix = "/api", endpoint = "customers/list", input = GetUrl, client = millstream::requests::Requests)]
 pub async fn customers(
     organization: OrganizationId,
     #[server(default)] pending: Vec<MutationId>,

@@ -6,6 +6,7 @@
 // The arguments of a server function are the fields of its request.
 #![allow(clippy::too_many_arguments)]
 
+pub mod catalogue;
 pub mod change;
 pub mod customers;
 pub mod orders;

@@ -16,7 +16,7 @@ use leptos_meta::{Meta, Title, provide_meta_context};
 use leptos_router::components::{ParentRoute, Redirect, Route, Router, Routes};
 use leptos_router::{ParamSegment, SsrMode, StaticSegment};
 use millstream::ApiError;
-use millstream::hooks::{Refusal, Reports};
+use millstream::hooks::{Made, Refusal, Reports};
 
 /// The document around the application, as the server sends it.
 #[cfg(feature = "ssr")]
@@ -55,9 +55,9 @@ pub fn App() -> impl IntoView {
     tell_the_document();
 
     let reports = Reports {
-        refused: Callback::new(move |Refusal { label, typed, error }: Refusal| {
-            let typed = typed.map(|typed| format!(" You had typed “{typed}”.")).unwrap_or_default();
-            toasts.say(Tone::Error, format!("{label}: {}{typed}", lower_first(&error.message)));
+        made: Callback::new(move |_: Made| ()),
+        refused: Callback::new(move |Refusal { label, error, .. }: Refusal| {
+            toasts.say(Tone::Error, format!("Not saved: {label}. {}", error.message));
         }),
         rights_changed: Callback::new(move |_| session.refresh()),
         left: Callback::new(move |organization| {
@@ -105,14 +105,9 @@ fn tell_the_document() {
                 drop(html.set_attribute(name, value));
             }
         };
-        Effect::new(move |_| tell("data-connection", connection.state.get()));
+        Effect::new(move |_| tell("data-connection", connection.state.get().name()));
         Effect::new(move |_| tell("data-hydrated", "true"));
     }
-}
-
-fn lower_first(sentence: &str) -> String {
-    let mut letters = sentence.chars();
-    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// Where one lands: the first of one's organizations, or the page that makes one.

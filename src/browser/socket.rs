@@ -1,7 +1,9 @@
 //! The live connection in the browser: opens sockets as [`connection::next`] says, and passes frames.
 
+use super::tabs::Word;
 use super::{driver, jitter, now};
 use crate::connection::{self, Action, Event, State};
+use crate::switchboard::Switchboard;
 use crate::wire::{ClientFrame, PROTOCOL, ServerFrame};
 use futures::channel::mpsc;
 use futures::{SinkExt, StreamExt};
@@ -40,6 +42,10 @@ impl Socket {
         }
     }
 
+    pub(super) fn set_path(&self, path: &'static str) {
+        self.path.set(path);
+    }
+
     pub(super) fn send(&self, frame: &ClientFrame) {
         if let Some(outbound) = &*self.outbound.borrow()
             && let Ok(text) = serde_json::to_string(frame)
@@ -57,10 +63,8 @@ impl Socket {
     }
 }
 
-/// Opens the first socket and listens to the network's and the page's ups and downs.
-pub(super) fn start(path: &'static str) {
-    let driver = driver();
-    driver.socket.path.set(path);
+/// Opens the first socket and listens to the network's and the page's ups and downs. Only the leading tab does.
+pub(super) fn start() {
     if window().navigator().on_line() {
         open();
     } else {
@@ -80,10 +84,7 @@ pub(super) fn happened(event: Event) {
     let before = socket.state.get_untracked();
     let (after, action) = connection::next(before, event);
     if before == State::Live && after != State::Live {
-        driver.act(|client| client.disconnected());
-    }
-    if before != after {
-        socket.state.set(after);
+        driver.on_board(Switchboard::disconnected);
     }
     match action {
         Action::Nothing => {}
@@ -94,11 +95,10 @@ pub(super) fn happened(event: Event) {
             *socket.attempt.borrow_mut() = Some(Timeout::new(jitter(milliseconds), open));
         }
     }
-    if after == State::Live && before != State::Live {
-        driver.act(|client| client.connected());
-    }
-    if after == State::Refused && before != State::Refused {
-        driver.report(|reports| reports.signed_out.run(()));
+    if before != after {
+        let latency = socket.latency.get_untracked();
+        driver.tabs.say(&Word::Connection { state: after, latency });
+        driver.connection_is(after, latency);
     }
 }
 
@@ -165,9 +165,15 @@ fn heard(frame: ServerFrame) {
             happened(Event::Hello);
             driver.socket.send(&ClientFrame::Ping { at: now() });
         }
-        ServerFrame::Tick(tick) => driver.act(|client| client.ticked(tick)),
-        ServerFrame::Rights { organizations } => driver.act(|client| client.rights_changed(organizations)),
-        ServerFrame::Pong { at } => driver.socket.latency.set(u32::try_from(now().saturating_sub(at)).ok()),
+        ServerFrame::Tick(_) | ServerFrame::Rights { .. } => {
+            let tabs = driver.tabs.all();
+            driver.on_board(|board| board.heard(frame, &tabs));
+        }
+        ServerFrame::Pong { at } => {
+            let latency = u32::try_from(now().saturating_sub(at)).ok();
+            driver.socket.latency.set(latency);
+            driver.tabs.say(&Word::Connection { state: State::Live, latency });
+        }
         // The server names what it did not understand of a frame of ours: a bug of ours, to be seen.
         ServerFrame::Error(error) => leptos::logging::error!("the server refused a frame: {error}"),
     }

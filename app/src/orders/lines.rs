@@ -99,7 +99,7 @@ fn Row(first: Line, last: Memo<Option<Order>>, may_change: Signal<bool>, known: 
         }
         _ => toasts.say(Tone::Error, NO_QUANTITY),
     };
-    let remove = move |_| edit(place, last, id, LineEdit::Remove);
+    let remove = move |_| edit(place, last, id, LineEdit::Remove(line.get_untracked()));
     view! {
         <tr data-id=id.to_string() data-changed=move || tint.get().map(|_| "")>
             <td data-cell="position">{position}</td>

@@ -4,12 +4,16 @@ use super::{
     Line, LineChanges, LineId, Order, OrderChanges, OrderId, OrderPage, OrderParameters, OrderRow, Orders, PageOf,
     Sort, api,
 };
-use crate::change::Change;
+use crate::change::{Change, Disputes};
 use crate::customers::CustomerId;
 use crate::tenancy::session::Done;
 use crate::ui::time::now;
 use millstream::live::RecordQuery;
-use millstream::{ApiError, Mutation, MutationId, OrganizationId, PersonId, QueryKey, Shown, Written};
+use millstream::{
+    AnyMutation, ApiError, Dispute, Mutation, MutationId, OrganizationId, PersonId, QueryKey, Shown, Written,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use time::Date;
 use uuid::Uuid;
 
@@ -20,7 +24,7 @@ impl OrderParameters {
     }
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct CreateOrder {
     pub organization: OrganizationId,
     pub id: OrderId,
@@ -54,6 +58,7 @@ impl CreateOrder {
 }
 
 impl Mutation for CreateOrder {
+    const NAME: &'static str = "orders/create";
     type Output = Order;
 
     fn organization(&self) -> OrganizationId {
@@ -64,8 +69,13 @@ impl Mutation for CreateOrder {
         vec![self.id.0]
     }
 
-    fn label(&self) -> &'static str {
-        "The new order was not saved"
+    fn label(&self) -> String {
+        format!("New order “{}”", self.title)
+    }
+
+    fn inverse(&self) -> Option<AnyMutation> {
+        let order = Order { row: self.row(), created_by_name: Some(self.by.1.clone()), lines: Vec::new() };
+        Some(Arc::new(DeleteOrder { organization: self.organization, order, by: self.by.clone() }))
     }
 
     fn typed(&self) -> Option<String> {
@@ -99,13 +109,15 @@ impl Mutation for CreateOrder {
     }
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct UpdateOrder {
     pub organization: OrganizationId,
     pub id: OrderId,
     pub changes: OrderChanges,
     /// The name of the new customer or assignee, where there is one.
     pub name: Option<String>,
+    /// The name of the one before.
+    pub name_before: Option<String>,
     pub by: (PersonId, String),
 }
 
@@ -129,6 +141,7 @@ impl UpdateOrder {
 }
 
 impl Mutation for UpdateOrder {
+    const NAME: &'static str = "orders/update";
     type Output = Order;
 
     fn organization(&self) -> OrganizationId {
@@ -139,8 +152,68 @@ impl Mutation for UpdateOrder {
         vec![self.id.0]
     }
 
-    fn label(&self) -> &'static str {
-        "The change was not saved"
+    fn label(&self) -> String {
+        let OrderChanges { title, status, customer_id, assignee_id, due_on } = &self.changes;
+        let name = self.name.as_deref();
+        if let Some(change) = title {
+            format!("Rename to “{}”", change.to)
+        } else if let Some(change) = status {
+            format!("Status: {}", change.to.label())
+        } else if customer_id.is_some() {
+            format!("Customer: {}", name.unwrap_or_default())
+        } else if assignee_id.is_some() {
+            format!("Assignee: {}", name.unwrap_or("nobody"))
+        } else if let Some(change) = due_on {
+            format!("Due: {}", due_text(&change.to))
+        } else {
+            "No change".to_owned()
+        }
+    }
+
+    fn inverse(&self) -> Option<AnyMutation> {
+        let OrderChanges { title, status, customer_id, assignee_id, due_on } = &self.changes;
+        let changes = OrderChanges {
+            title: title.as_ref().map(Change::inverse),
+            status: status.as_ref().map(Change::inverse),
+            customer_id: customer_id.as_ref().map(Change::inverse),
+            assignee_id: assignee_id.as_ref().map(Change::inverse),
+            due_on: due_on.as_ref().map(Change::inverse),
+        };
+        let (name, name_before) = (self.name_before.clone(), self.name.clone());
+        Some(Arc::new(Self { changes, name, name_before, ..self.clone() }))
+    }
+
+    fn disputes(&self, current: &serde_json::Value) -> Vec<Dispute> {
+        let Ok(order) = serde_json::from_value::<Order>(current.clone()) else { return Vec::new() };
+        let OrderChanges { title, status, customer_id, assignee_id, due_on } = &self.changes;
+        let row = &order.row;
+        let customer = |id: &CustomerId| {
+            if *id == row.customer_id { row.customer.clone() } else { self.name.clone().unwrap_or_default() }
+        };
+        let assignee = |id: &Option<PersonId>| match id {
+            None => "nobody".to_owned(),
+            id if *id == row.assignee_id => row.assignee.clone().unwrap_or_default(),
+            Some(_) => self.name.clone().unwrap_or_default(),
+        };
+        Disputes::over(&row.updated_by_name, row.updated_at)
+            .field("title", title, &row.title, String::clone)
+            .field("status", status, &row.status, |status| status.label().to_owned())
+            .field("customer", customer_id, &row.customer_id, customer)
+            .field("assignee", assignee_id, &row.assignee_id, assignee)
+            .field("due date", due_on, &row.due_on, due_text)
+            .found()
+    }
+
+    fn rebased(&self, current: &serde_json::Value) -> Option<Self> {
+        let row = serde_json::from_value::<Order>(current.clone()).ok()?.row;
+        let changes = OrderChanges {
+            title: Change::rebased(&self.changes.title, &row.title),
+            status: Change::rebased(&self.changes.status, &row.status),
+            customer_id: Change::rebased(&self.changes.customer_id, &row.customer_id),
+            assignee_id: Change::rebased(&self.changes.assignee_id, &row.assignee_id),
+            due_on: Change::rebased(&self.changes.due_on, &row.due_on),
+        };
+        Some(Self { changes, ..self.clone() })
     }
 
     fn typed(&self) -> Option<String> {
@@ -171,6 +244,10 @@ impl Mutation for UpdateOrder {
     }
 }
 
+fn due_text(due: &Option<Date>) -> String {
+    due.map_or_else(|| "open".to_owned(), |due| due.to_string())
+}
+
 fn remove(page: &mut OrderPage, id: OrderId) {
     let before = page.rows.len();
     page.rows.retain(|row| row.id != id);
@@ -179,13 +256,16 @@ fn remove(page: &mut OrderPage, id: OrderId) {
     }
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct DeleteOrder {
     pub organization: OrganizationId,
-    pub id: OrderId,
+    /// As it is now (a list does not know its lines): what is shown if it is brought back.
+    pub order: Order,
+    pub by: (PersonId, String),
 }
 
 impl Mutation for DeleteOrder {
+    const NAME: &'static str = "orders/delete";
     type Output = Done;
 
     fn organization(&self) -> OrganizationId {
@@ -193,25 +273,31 @@ impl Mutation for DeleteOrder {
     }
 
     fn records(&self) -> Vec<Uuid> {
-        vec![self.id.0]
+        vec![self.order.row.id.0]
     }
 
-    fn label(&self) -> &'static str {
-        "The order was not deleted"
+    fn label(&self) -> String {
+        format!("Delete “{}”", self.order.row.title)
     }
 
     fn show(&self, on: &mut Shown<'_>) {
-        on.record::<Orders>(self.id, |order| *order = None);
-        on.lists::<Orders>(|_, page| remove(page, self.id));
+        let id = self.order.row.id;
+        on.record::<Orders>(id, |order| *order = None);
+        on.lists::<Orders>(|_, page| remove(page, id));
+    }
+
+    fn inverse(&self) -> Option<AnyMutation> {
+        let Self { organization, order, by } = self.clone();
+        Some(Arc::new(RestoreOrder { organization, order, by }))
     }
 
     async fn send(self, id: MutationId) -> Result<Written<Done>, ApiError> {
-        api::delete(self.organization, self.id, id).await
+        api::delete(self.organization, self.order.row.id, id).await
     }
 }
 
 /// Brings a deleted order back.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct RestoreOrder {
     pub organization: OrganizationId,
     /// As it was when it was deleted: what is shown until the server has put it back.
@@ -245,6 +331,7 @@ impl RestoreOrder {
 }
 
 impl Mutation for RestoreOrder {
+    const NAME: &'static str = "orders/restore";
     type Output = Order;
 
     fn organization(&self) -> OrganizationId {
@@ -255,8 +342,13 @@ impl Mutation for RestoreOrder {
         vec![self.order.row.id.0]
     }
 
-    fn label(&self) -> &'static str {
-        "The order was not restored"
+    fn label(&self) -> String {
+        format!("Restore “{}”", self.order.row.title)
+    }
+
+    fn inverse(&self) -> Option<AnyMutation> {
+        let Self { organization, order, by } = self.clone();
+        Some(Arc::new(DeleteOrder { organization, order, by }))
     }
 
     fn show(&self, on: &mut Shown<'_>) {
@@ -286,7 +378,7 @@ impl Mutation for RestoreOrder {
 }
 
 /// What is done to the lines of an order.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct EditLine {
     pub organization: OrganizationId,
     pub order: OrderId,
@@ -295,14 +387,28 @@ pub struct EditLine {
     pub by: (PersonId, String),
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub enum LineEdit {
-    Add { description: String, quantity: i32, unit: String },
+    Add {
+        description: String,
+        quantity: i32,
+        unit: String,
+    },
     Change(LineChanges),
-    Remove,
+    /// With the line as it is now: what is shown if it is put back.
+    Remove(Line),
+}
+
+impl EditLine {
+    /// The line as the server says that it is now.
+    fn line_in(&self, current: &serde_json::Value) -> Option<Line> {
+        let order = serde_json::from_value::<Order>(current.clone()).ok()?;
+        order.lines.into_iter().find(|line| line.id == self.id)
+    }
 }
 
 impl Mutation for EditLine {
+    const NAME: &'static str = "orders/edit_line";
     type Output = Order;
 
     fn organization(&self) -> OrganizationId {
@@ -313,12 +419,62 @@ impl Mutation for EditLine {
         vec![self.order.0]
     }
 
-    fn label(&self) -> &'static str {
-        match self.edit {
-            LineEdit::Add { .. } => "The line was not added",
-            LineEdit::Change(_) => "The change of the line was not saved",
-            LineEdit::Remove => "The line was not removed",
+    fn label(&self) -> String {
+        match &self.edit {
+            LineEdit::Add { description, .. } => format!("New line “{description}”"),
+            LineEdit::Change(LineChanges { description, quantity, unit }) => match (description, quantity, unit) {
+                (Some(change), ..) => format!("Line: “{}”", change.to),
+                (None, Some(change), _) => format!("Quantity: {}", change.to),
+                (None, None, Some(change)) => format!("Unit: {}", change.to),
+                (None, None, None) => "No change".to_owned(),
+            },
+            LineEdit::Remove(line) => format!("Remove line “{}”", line.description),
         }
+    }
+
+    fn inverse(&self) -> Option<AnyMutation> {
+        let edit = match &self.edit {
+            LineEdit::Add { description, quantity, unit } => LineEdit::Remove(Line {
+                id: self.id,
+                position: 0,
+                description: description.clone(),
+                quantity: *quantity,
+                unit: unit.clone(),
+                updated_at: 0,
+                updated_by: None,
+                updated_by_name: None,
+            }),
+            LineEdit::Change(changes) => LineEdit::Change(LineChanges {
+                description: changes.description.as_ref().map(Change::inverse),
+                quantity: changes.quantity.as_ref().map(Change::inverse),
+                unit: changes.unit.as_ref().map(Change::inverse),
+            }),
+            LineEdit::Remove(line) => LineEdit::Add {
+                description: line.description.clone(),
+                quantity: line.quantity,
+                unit: line.unit.clone(),
+            },
+        };
+        Some(Arc::new(Self { edit, ..self.clone() }))
+    }
+
+    fn disputes(&self, current: &serde_json::Value) -> Vec<Dispute> {
+        let (LineEdit::Change(changes), Some(line)) = (&self.edit, self.line_in(current)) else { return Vec::new() };
+        Disputes::over(&line.updated_by_name, line.updated_at)
+            .field("description", &changes.description, &line.description, String::clone)
+            .field("quantity", &changes.quantity, &line.quantity, i32::to_string)
+            .field("unit", &changes.unit, &line.unit, String::clone)
+            .found()
+    }
+
+    fn rebased(&self, current: &serde_json::Value) -> Option<Self> {
+        let (LineEdit::Change(changes), Some(line)) = (&self.edit, self.line_in(current)) else { return None };
+        let changes = LineChanges {
+            description: Change::rebased(&changes.description, &line.description),
+            quantity: Change::rebased(&changes.quantity, &line.quantity),
+            unit: Change::rebased(&changes.unit, &line.unit),
+        };
+        Some(Self { edit: LineEdit::Change(changes), ..self.clone() })
     }
 
     fn typed(&self) -> Option<String> {
@@ -329,7 +485,7 @@ impl Mutation for EditLine {
                 let quantity = quantity.as_ref().map(|change| change.to.to_string());
                 description.or(quantity).or(unit.as_ref().map(|change| change.to.clone()))
             }
-            LineEdit::Remove => None,
+            LineEdit::Remove(_) => None,
         }
     }
 
@@ -361,7 +517,7 @@ impl Mutation for EditLine {
                         line.updated_by_name = Some(self.by.1.clone());
                     }
                 }
-                LineEdit::Remove => order.lines.retain(|line| line.id != self.id),
+                LineEdit::Remove(_) => order.lines.retain(|line| line.id != self.id),
             }
         });
     }
@@ -377,7 +533,7 @@ impl Mutation for EditLine {
                 api::add_line(organization, mutation, order, id, description, quantity, Some(unit)).await
             }
             LineEdit::Change(changes) => api::update_line(organization, mutation, order, id, changes).await,
-            LineEdit::Remove => api::remove_line(organization, mutation, order, id).await,
+            LineEdit::Remove(_) => api::remove_line(organization, mutation, order, id).await,
         }
     }
 }

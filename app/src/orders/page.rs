@@ -175,10 +175,12 @@ fn Sheet(
 
 /// Sends a change of the order that is shown.
 fn change(place: Place, last: Memo<Option<Order>>, name: Option<String>, fill: impl FnOnce(&mut OrderChanges)) {
-    let Some(id) = last.with_untracked(|order| order.as_ref().map(|order| order.row.id)) else { return };
+    let Some(row) = last.with_untracked(|order| order.as_ref().map(|order| order.row.clone())) else { return };
     let mut changes = OrderChanges::default();
     fill(&mut changes);
-    mutate(UpdateOrder { organization: place.organization.get_untracked(), id, changes, name, by: place.author() });
+    let name_before = if changes.customer_id.is_some() { Some(row.customer) } else { row.assignee };
+    let organization = place.organization.get_untracked();
+    mutate(UpdateOrder { organization, id: row.id, changes, name, name_before, by: place.author() });
 }
 
 #[component]
@@ -347,8 +349,8 @@ fn Delete(last: Memo<Option<Order>>) -> impl IntoView {
         if let Some(dialog) = dialog.get() {
             dialog.close();
         }
-        if let Some(id) = last.with_untracked(|order| order.as_ref().map(|order| order.row.id)) {
-            mutate(DeleteOrder { organization: place.organization.get_untracked(), id });
+        if let Some(order) = last.get_untracked() {
+            mutate(DeleteOrder { organization: place.organization.get_untracked(), order, by: place.author() });
             go.with_value(|go| go(&place.path("orders")));
         }
     };

@@ -14,6 +14,7 @@ use crate::ui::tint::{Touch, use_tint};
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
+use millstream::connection::State;
 use millstream::hooks::{LiveQuery, mutate, use_connection, use_list, use_pending};
 use millstream::live::NoParameters;
 
@@ -71,7 +72,7 @@ pub fn OrdersPage() -> impl IntoView {
     };
     let is_creating = RwSignal::new(false);
     let connection = use_connection();
-    let is_cut = move || matches!(connection.state.get(), "offline" | "disconnected");
+    let is_cut = move || matches!(connection.state.get(), State::Offline | State::Disconnected);
     view! {
         <Title text="Orders" />
         <main class="page" id="main" tabindex="-1">

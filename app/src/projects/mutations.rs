@@ -1,14 +1,18 @@
 //! What people do to projects, and how it looks before the server has it.
 
 use super::{Project, ProjectChanges, ProjectId, ProjectMember, ProjectOrder, ProjectRow, Projects, api};
-use crate::change::Change;
+use crate::change::{Change, Disputes};
 use crate::tenancy::session::Done;
 use crate::ui::time::now;
 use millstream::live::RecordQuery;
-use millstream::{ApiError, Mutation, MutationId, OrganizationId, PersonId, QueryKey, Shown, Written};
+use millstream::{
+    AnyMutation, ApiError, Dispute, Mutation, MutationId, OrganizationId, PersonId, QueryKey, Shown, Written,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use uuid::Uuid;
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct EditProject {
     pub organization: OrganizationId,
     pub id: ProjectId,
@@ -16,7 +20,7 @@ pub struct EditProject {
     pub by: (PersonId, String),
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub enum ProjectEdit {
     Create {
         name: String,
@@ -25,25 +29,40 @@ pub enum ProjectEdit {
     /// Puts it aside, or among the current ones again; with the row that the list which gains it shows.
     Archive(Change<bool>, ProjectRow),
     AddMember(ProjectMember),
-    RemoveMember(PersonId),
+    RemoveMember(ProjectMember),
     AddOrder(ProjectOrder),
     RemoveOrder(ProjectOrder),
 }
 
 impl EditProject {
+    /// The project as it is when it has just been made.
+    fn created(&self, name: &str) -> Project {
+        Project {
+            id: self.id,
+            name: name.to_owned(),
+            archived: false,
+            members: Vec::new(),
+            orders: Vec::new(),
+            updated_at: now(),
+            updated_by: Some(self.by.0),
+            updated_by_name: Some(self.by.1.clone()),
+        }
+    }
+
     fn over_members(&self, members: &mut Vec<ProjectMember>) {
         match &self.edit {
             ProjectEdit::AddMember(member) if !members.iter().any(|other| other.person_id == member.person_id) => {
                 members.push(member.clone());
                 members.sort_by(|a, b| (&a.name, a.person_id).cmp(&(&b.name, b.person_id)));
             }
-            ProjectEdit::RemoveMember(person) => members.retain(|member| member.person_id != *person),
+            ProjectEdit::RemoveMember(gone) => members.retain(|member| member.person_id != gone.person_id),
             _ => {}
         }
     }
 }
 
 impl Mutation for EditProject {
+    const NAME: &'static str = "projects/edit";
     type Output = Project;
 
     fn organization(&self) -> OrganizationId {
@@ -54,17 +73,57 @@ impl Mutation for EditProject {
         vec![self.id.0]
     }
 
-    fn label(&self) -> &'static str {
-        match self.edit {
-            ProjectEdit::Create { .. } => "The new project was not saved",
-            ProjectEdit::Rename(_) => "The name was not saved",
-            ProjectEdit::Archive(Change { to: true, .. }, _) => "The project was not archived",
-            ProjectEdit::Archive(..) => "The project was not taken out of the archive",
-            ProjectEdit::AddMember(_) => "The member was not added",
-            ProjectEdit::RemoveMember(_) => "The member was not removed",
-            ProjectEdit::AddOrder(_) => "The order was not added",
-            ProjectEdit::RemoveOrder(_) => "The order was not removed",
+    fn label(&self) -> String {
+        match &self.edit {
+            ProjectEdit::Create { name } => format!("New project “{name}”"),
+            ProjectEdit::Rename(change) => format!("Rename to “{}”", change.to),
+            ProjectEdit::Archive(Change { to: true, .. }, row) => format!("Archive “{}”", row.name),
+            ProjectEdit::Archive(_, row) => format!("Take “{}” out of the archive", row.name),
+            ProjectEdit::AddMember(member) => format!("Add {}", member.name),
+            ProjectEdit::RemoveMember(member) => format!("Remove {}", member.name),
+            ProjectEdit::AddOrder(order) => format!("Add “{}”", order.title),
+            ProjectEdit::RemoveOrder(order) => format!("Remove “{}”", order.title),
         }
+    }
+
+    fn inverse(&self) -> Option<AnyMutation> {
+        let edit = match self.edit.clone() {
+            ProjectEdit::Create { name } => {
+                let project = self.created(&name);
+                let (organization, by) = (self.organization, self.by.clone());
+                return Some(Arc::new(DeleteProject { organization, project, by }));
+            }
+            ProjectEdit::Rename(change) => ProjectEdit::Rename(change.inverse()),
+            ProjectEdit::Archive(change, row) => ProjectEdit::Archive(change.inverse(), row),
+            ProjectEdit::AddMember(member) => ProjectEdit::RemoveMember(member),
+            ProjectEdit::RemoveMember(member) => ProjectEdit::AddMember(member),
+            ProjectEdit::AddOrder(order) => ProjectEdit::RemoveOrder(order),
+            ProjectEdit::RemoveOrder(order) => ProjectEdit::AddOrder(order),
+        };
+        Some(Arc::new(Self { edit, ..self.clone() }))
+    }
+
+    fn disputes(&self, current: &serde_json::Value) -> Vec<Dispute> {
+        let (ProjectEdit::Rename(change), Ok(project)) =
+            (&self.edit, serde_json::from_value::<Project>(current.clone()))
+        else {
+            return Vec::new();
+        };
+        Disputes::over(&project.updated_by_name, project.updated_at)
+            .field("name", &Some(change.clone()), &project.name, String::clone)
+            .found()
+    }
+
+    fn rebased(&self, current: &serde_json::Value) -> Option<Self> {
+        let project = serde_json::from_value::<Project>(current.clone()).ok()?;
+        let edit = match &self.edit {
+            ProjectEdit::Rename(change) => ProjectEdit::Rename(Change::new(&project.name, change.to.clone())),
+            ProjectEdit::Archive(change, row) => {
+                ProjectEdit::Archive(Change::new(&project.archived, change.to), row.clone())
+            }
+            _ => return None,
+        };
+        Some(Self { edit, ..self.clone() })
     }
 
     fn typed(&self) -> Option<String> {
@@ -78,16 +137,7 @@ impl Mutation for EditProject {
     fn show(&self, on: &mut Shown<'_>) {
         on.record::<Projects>(self.id, |project| {
             if let ProjectEdit::Create { name } = &self.edit {
-                project.get_or_insert_with(|| Project {
-                    id: self.id,
-                    name: name.clone(),
-                    archived: false,
-                    members: Vec::new(),
-                    orders: Vec::new(),
-                    updated_at: now(),
-                    updated_by: Some(self.by.0),
-                    updated_by_name: Some(self.by.1.clone()),
-                });
+                project.get_or_insert_with(|| self.created(name));
             }
             let Some(project) = project else { return };
             self.over_members(&mut project.members);
@@ -114,19 +164,9 @@ impl Mutation for EditProject {
             }
             let known = projects.iter_mut().find(|project| project.id == self.id);
             match (known, &self.edit) {
-                (None, ProjectEdit::Create { name }) if !parameters.archived => projects.insert(
-                    0,
-                    ProjectRow {
-                        id: self.id,
-                        name: name.clone(),
-                        archived: false,
-                        members: Vec::new(),
-                        orders: 0,
-                        updated_at: now(),
-                        updated_by: Some(self.by.0),
-                        updated_by_name: Some(self.by.1.clone()),
-                    },
-                ),
+                (None, ProjectEdit::Create { name }) if !parameters.archived => {
+                    projects.insert(0, ProjectRow::from(&self.created(name)));
+                }
                 (Some(project), ProjectEdit::Rename(change)) => project.name.clone_from(&change.to),
                 (Some(project), ProjectEdit::AddOrder(_)) => project.orders += 1,
                 (Some(project), ProjectEdit::RemoveOrder(_)) => project.orders -= 1,
@@ -153,7 +193,7 @@ impl Mutation for EditProject {
                 api::update(organization, id, mutation, changes).await
             }
             ProjectEdit::AddMember(member) => api::add_member(organization, mutation, id, member.person_id).await,
-            ProjectEdit::RemoveMember(person) => api::remove_member(organization, mutation, id, person).await,
+            ProjectEdit::RemoveMember(member) => api::remove_member(organization, mutation, id, member.person_id).await,
             ProjectEdit::AddOrder(order) => api::add_order(organization, mutation, id, order.order_id).await,
             ProjectEdit::RemoveOrder(order) => api::remove_order(organization, mutation, id, order.order_id).await,
         }
@@ -169,13 +209,16 @@ fn put(projects: &mut Vec<ProjectRow>, row: ProjectRow) {
     }
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct DeleteProject {
     pub organization: OrganizationId,
-    pub id: ProjectId,
+    /// As it is now: what is shown if it is brought back.
+    pub project: Project,
+    pub by: (PersonId, String),
 }
 
 impl Mutation for DeleteProject {
+    const NAME: &'static str = "projects/delete";
     type Output = Done;
 
     fn organization(&self) -> OrganizationId {
@@ -183,25 +226,31 @@ impl Mutation for DeleteProject {
     }
 
     fn records(&self) -> Vec<Uuid> {
-        vec![self.id.0]
+        vec![self.project.id.0]
     }
 
-    fn label(&self) -> &'static str {
-        "The project was not deleted"
+    fn label(&self) -> String {
+        format!("Delete “{}”", self.project.name)
     }
 
     fn show(&self, on: &mut Shown<'_>) {
-        on.record::<Projects>(self.id, |project| *project = None);
-        on.lists::<Projects>(|_, projects| projects.retain(|project| project.id != self.id));
+        let id = self.project.id;
+        on.record::<Projects>(id, |project| *project = None);
+        on.lists::<Projects>(|_, projects| projects.retain(|project| project.id != id));
+    }
+
+    fn inverse(&self) -> Option<AnyMutation> {
+        let Self { organization, project, by } = self.clone();
+        Some(Arc::new(RestoreProject { organization, project, by }))
     }
 
     async fn send(self, mutation: MutationId) -> Result<Written<Done>, ApiError> {
-        api::delete(self.organization, mutation, self.id).await
+        api::delete(self.organization, mutation, self.project.id).await
     }
 }
 
 /// Brings a deleted project back.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct RestoreProject {
     pub organization: OrganizationId,
     /// As it was when it was deleted: what is shown until the server has put it back.
@@ -220,6 +269,7 @@ impl RestoreProject {
 }
 
 impl Mutation for RestoreProject {
+    const NAME: &'static str = "projects/restore";
     type Output = Project;
 
     fn organization(&self) -> OrganizationId {
@@ -230,8 +280,13 @@ impl Mutation for RestoreProject {
         vec![self.project.id.0]
     }
 
-    fn label(&self) -> &'static str {
-        "The project was not restored"
+    fn label(&self) -> String {
+        format!("Restore “{}”", self.project.name)
+    }
+
+    fn inverse(&self) -> Option<AnyMutation> {
+        let Self { organization, project, by } = self.clone();
+        Some(Arc::new(DeleteProject { organization, project, by }))
     }
 
     fn show(&self, on: &mut Shown<'_>) {

@@ -278,6 +278,7 @@ fn MembersOf(
                     {
                         let id = member.person_id;
                         let name = member.name.clone();
+                        let removed = member.clone();
                         view! {
                             <li data-id=id.to_string()>
                                 {person(Some((id, member.name.clone())))}
@@ -293,7 +294,10 @@ fn MembersOf(
                                                     data-tone="danger"
                                                     type="button"
                                                     aria-label=format!("Remove {name}")
-                                                    on:click=move |_| edit(place, last, ProjectEdit::RemoveMember(id))
+                                                    on:click={
+                                                        let removed = removed.clone();
+                                                        move |_| edit(place, last, ProjectEdit::RemoveMember(removed.clone()))
+                                                    }
                                                 >
                                                     {icon(Icon::Close)}
                                                 </button>

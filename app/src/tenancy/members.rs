@@ -112,7 +112,8 @@ fn Row(first: Member, members: impl Fn() -> Vec<Member> + Copy + Send + Sync + '
         if let Ok(role) = name.parse()
             && role != member.with_untracked(|member| member.role)
         {
-            mutate(SetRole { organization: place.id(), person: id, role });
+            let (name, before) = member.with_untracked(|member| (member.name.clone(), member.role));
+            mutate(SetRole { organization: place.id(), person: id, name, before, role });
         }
     };
     let confirm = NodeRef::<leptos::html::Dialog>::new();
@@ -126,7 +127,8 @@ fn Row(first: Member, members: impl Fn() -> Vec<Member> + Copy + Send + Sync + '
         if let Some(dialog) = confirm.get() {
             dialog.close();
         }
-        mutate(RemoveMember { organization: place.organization.get_untracked(), person: id });
+        let name = member.with_untracked(|member| member.name.clone());
+        mutate(RemoveMember { organization: place.organization.get_untracked(), person: id, name });
     };
     let name = move || member.with(|member| member.name.clone());
     view! {

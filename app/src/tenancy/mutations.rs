@@ -2,17 +2,22 @@
 
 use super::session::Done;
 use super::{Member, Members, Role, api};
-use millstream::{ApiError, Mutation, MutationId, OrganizationId, PersonId, Shown, Written};
+use millstream::{AnyMutation, ApiError, Mutation, MutationId, OrganizationId, PersonId, Shown, Written};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use uuid::Uuid;
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct SetRole {
     pub organization: OrganizationId,
     pub person: PersonId,
+    pub name: String,
+    pub before: Role,
     pub role: Role,
 }
 
 impl Mutation for SetRole {
+    const NAME: &'static str = "organizations/set_role";
     type Output = Vec<Member>;
 
     fn organization(&self) -> OrganizationId {
@@ -23,8 +28,14 @@ impl Mutation for SetRole {
         vec![self.person.0]
     }
 
-    fn label(&self) -> &'static str {
-        "The role was not changed"
+    fn label(&self) -> String {
+        format!("{}: {}", self.name, self.role.label())
+    }
+
+    fn inverse(&self) -> Option<AnyMutation> {
+        // An outsider's role is bound to a customer or a supplier, which a change of role alone cannot give back.
+        let is_free = !matches!(self.before, Role::Buyer | Role::Supplier);
+        is_free.then(|| Arc::new(Self { before: self.role, role: self.before, ..self.clone() }) as AnyMutation)
     }
 
     fn show(&self, on: &mut Shown<'_>) {
@@ -40,13 +51,15 @@ impl Mutation for SetRole {
     }
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct RemoveMember {
     pub organization: OrganizationId,
     pub person: PersonId,
+    pub name: String,
 }
 
 impl Mutation for RemoveMember {
+    const NAME: &'static str = "organizations/remove_member";
     type Output = Done;
 
     fn organization(&self) -> OrganizationId {
@@ -57,8 +70,8 @@ impl Mutation for RemoveMember {
         vec![self.person.0]
     }
 
-    fn label(&self) -> &'static str {
-        "The member was not removed"
+    fn label(&self) -> String {
+        format!("Remove {}", self.name)
     }
 
     fn show(&self, on: &mut Shown<'_>) {

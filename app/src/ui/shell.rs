@@ -9,6 +9,7 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use leptos_router::components::{A, Outlet, Redirect};
 use leptos_router::hooks::{use_location, use_navigate, use_params_map};
+use millstream::connection::State;
 use millstream::hooks::{Reports, reconnect, use_connection};
 use millstream::{ApiError, Kind, OrganizationId, PersonId};
 
@@ -134,7 +135,7 @@ pub fn Workspace() -> impl IntoView {
     move || match standing.get() {
         Standing::Member => {
             if let Some(me) = me.get_untracked() {
-                millstream::hooks::start("/live", me.id, reports);
+                millstream::hooks::start("/live", me.id, reports, crate::catalogue::catalogue);
             }
             view! { <Frame /> }.into_any()
         }
@@ -293,23 +294,23 @@ fn Organizations() -> impl IntoView {
 fn ConnectionState() -> impl IntoView {
     let connection = use_connection();
     let word = move || match connection.state.get() {
-        "live" => "Live",
-        "connecting" => "Connecting",
-        "reconnecting" => "Reconnecting",
-        "disconnected" => "Disconnected",
-        "offline" => "Offline",
-        _ => "Signed out",
+        State::Live => "Live",
+        State::Connecting => "Connecting",
+        State::Reconnecting { .. } => "Reconnecting",
+        State::Disconnected => "Disconnected",
+        State::Offline => "Offline",
+        State::Refused => "Signed out",
     };
     let latency = move || {
-        let is_live = connection.state.get() == "live";
+        let is_live = connection.state.get() == State::Live;
         connection.latency.get().filter(|_| is_live).map(|latency| format!("{latency} ms"))
     };
     view! {
-        <p class="connection" data-state=move || connection.state.get()>
+        <p class="connection" data-state=move || connection.state.get().name()>
             <span role="status">{word}</span>
             <span class="latency">{latency}</span>
             {move || {
-                (connection.state.get() == "disconnected")
+                (connection.state.get() == State::Disconnected)
                     .then(|| {
                         view! {
                             <button class="button" data-kind="quiet" type="button" on:click=move |_| reconnect()>

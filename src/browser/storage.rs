@@ -1,0 +1,188 @@
+//! What this device keeps of a person, in IndexedDB: values with their stamps, and mutations that are not everywhere
+//! yet. One database a person; keys of values begin with their organization.
+
+use crate::key::{OrganizationId, PersonId};
+use crate::overlay::MutationId;
+use crate::snapshot::Stamp;
+use idb::{Database, DatabaseEvent, Error, Factory, KeyRange, ObjectStoreParams, TransactionMode};
+use leptos::wasm_bindgen::{JsCast, JsValue};
+use serde::{Deserialize, Serialize};
+use web_sys::IdbDatabase;
+
+/// JSON by key.
+const VALUES: &str = "values";
+/// Stamp and time of each value, apart from it: they are all read at the start, the values one by one when wanted.
+const STAMPS: &str = "stamps";
+const MUTATIONS: &str = "mutations";
+const VERSION: u32 = 1;
+
+/// A value that nobody has read or renewed for so long (in milliseconds) is no longer kept.
+const KEEP: u64 = 30 * 24 * 60 * 60 * 1000;
+/// At most so many values are kept, the latest.
+const MOST_VALUES: usize = 5_000;
+
+pub(super) struct Storage {
+    database: Database,
+}
+
+/// Of a kept value: what it is worth.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Kept {
+    #[serde(flatten)]
+    stamp: Stamp,
+    /// When it was written, in milliseconds since 1970.
+    at: u64,
+}
+
+/// A mutation as it is written down, and as tabs tell each other of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Stored {
+    pub(super) id: MutationId,
+    pub(super) organization: OrganizationId,
+    pub(super) name: String,
+    pub(super) body: String,
+    pub(super) progress: crate::client::Progress,
+    /// In words, for a release that can no longer read the body.
+    pub(super) label: String,
+}
+
+fn name_of(person: PersonId) -> String {
+    format!("millstream {person}")
+}
+
+fn text(value: &impl Serialize) -> JsValue {
+    // Plain data; were it not, the entry would be one that cannot be read, and be passed over.
+    JsValue::from_str(&serde_json::to_string(value).unwrap_or_default())
+}
+
+fn read<T: serde::de::DeserializeOwned>(value: &JsValue) -> Option<T> {
+    serde_json::from_str(&value.as_string()?).ok()
+}
+
+impl Storage {
+    /// # Errors
+    /// Where there is no IndexedDB, or the browser does not let it be used.
+    pub(super) async fn open(person: PersonId) -> Result<Self, Error> {
+        let mut opening = Factory::new()?.open(&name_of(person), Some(VERSION))?;
+        opening.on_upgrade_needed(|event| {
+            if let Ok(database) = event.database() {
+                for store in [VALUES, STAMPS, MUTATIONS] {
+                    // Fails only for one that exists.
+                    drop(database.create_object_store(store, ObjectStoreParams::new()));
+                }
+            }
+        });
+        let mut database = opening.await?;
+        // Another tab deletes it, or opens it with a newer version of the application: not to be stood in the way of.
+        database.on_version_change(|event| {
+            let handle = event.current_target().and_then(|target| target.dyn_into::<IdbDatabase>().ok());
+            if let Some(handle) = handle {
+                handle.close();
+            }
+        });
+        Ok(Self { database })
+    }
+
+    /// Deletes all that is kept of the person. Other tabs that have it open close it.
+    ///
+    /// # Errors
+    /// Where the browser does not let it.
+    pub(super) async fn delete(person: PersonId) -> Result<(), Error> {
+        Factory::new()?.delete(&name_of(person))?.await
+    }
+
+    /// The keys of all kept values, with their stamps. What is too old, or too much, is removed on the way.
+    pub(super) async fn stamps(&self, now: u64) -> Result<Vec<(String, Stamp)>, Error> {
+        let transaction = self.database.transaction(&[VALUES, STAMPS], TransactionMode::ReadWrite)?;
+        let (values, stamps) = (transaction.object_store(VALUES)?, transaction.object_store(STAMPS)?);
+        let keys = stamps.get_all_keys(None, None)?.await?;
+        let kept = stamps.get_all(None, None)?.await?;
+        let mut found: Vec<(String, Option<Kept>)> =
+            keys.iter().zip(&kept).filter_map(|(key, kept)| Some((key.as_string()?, read::<Kept>(kept)))).collect();
+        found.sort_by_key(|(_, kept)| std::cmp::Reverse(kept.as_ref().map_or(0, |kept| kept.at)));
+        let mut good = Vec::new();
+        for (key, kept) in found {
+            match kept {
+                Some(kept) if kept.at + KEEP > now && good.len() < MOST_VALUES => good.push((key, kept.stamp)),
+                _ => {
+                    let key = JsValue::from_str(&key);
+                    values.delete(key.clone())?.await?;
+                    stamps.delete(key)?.await?;
+                }
+            }
+        }
+        transaction.await?;
+        Ok(good)
+    }
+
+    /// A kept value with its stamp.
+    pub(super) async fn value(&self, key: &str) -> Result<Option<(Stamp, String)>, Error> {
+        let transaction = self.database.transaction(&[VALUES, STAMPS], TransactionMode::ReadOnly)?;
+        let key = JsValue::from_str(key);
+        let stamp = transaction.object_store(STAMPS)?.get(key.clone())?.await?;
+        let value = transaction.object_store(VALUES)?.get(key)?.await?;
+        let stamp = stamp.and_then(|stamp| read::<Kept>(&stamp)).map(|kept| kept.stamp);
+        Ok(stamp.zip(value.and_then(|value| value.as_string())))
+    }
+
+    /// Keeps a value, unless a newer one is kept already.
+    pub(super) async fn keep(&self, key: &str, stamp: &Stamp, json: &str, now: u64) -> Result<(), Error> {
+        let transaction = self.database.transaction(&[VALUES, STAMPS], TransactionMode::ReadWrite)?;
+        let (values, stamps) = (transaction.object_store(VALUES)?, transaction.object_store(STAMPS)?);
+        let key = JsValue::from_str(key);
+        let before = stamps.get(key.clone())?.await?.and_then(|before| read::<Kept>(&before));
+        if before.is_none_or(|before| before.stamp.epoch != stamp.epoch || stamp.covers(&before.stamp)) {
+            values.put(&JsValue::from_str(json), Some(&key))?.await?;
+            stamps.put(&text(&Kept { stamp: stamp.clone(), at: now }), Some(&key))?.await?;
+        }
+        transaction.await?;
+        Ok(())
+    }
+
+    /// All mutations that are kept, in order; entries that cannot be read at all are none.
+    pub(super) async fn mutations(&self) -> Result<Vec<Stored>, Error> {
+        let transaction = self.database.transaction(&[MUTATIONS], TransactionMode::ReadOnly)?;
+        let all = transaction.object_store(MUTATIONS)?.get_all(None, None)?.await?;
+        Ok(all.iter().filter_map(read).collect())
+    }
+
+    pub(super) async fn keep_mutation(&self, stored: &Stored) -> Result<(), Error> {
+        let transaction = self.database.transaction(&[MUTATIONS], TransactionMode::ReadWrite)?;
+        let key = JsValue::from_str(&stored.id.to_string());
+        transaction.object_store(MUTATIONS)?.put(&text(stored), Some(&key))?.await?;
+        transaction.commit()?.await?;
+        Ok(())
+    }
+
+    pub(super) async fn forget_mutations(&self, ids: &[MutationId]) -> Result<(), Error> {
+        let transaction = self.database.transaction(&[MUTATIONS], TransactionMode::ReadWrite)?;
+        let store = transaction.object_store(MUTATIONS)?;
+        for id in ids {
+            store.delete(JsValue::from_str(&id.to_string()))?.await?;
+        }
+        transaction.await?;
+        Ok(())
+    }
+
+    /// Removes all values of the organization.
+    pub(super) async fn forget_values(&self, organization: OrganizationId) -> Result<(), Error> {
+        let transaction = self.database.transaction(&[VALUES, STAMPS], TransactionMode::ReadWrite)?;
+        // '0' is what follows '/'.
+        let (from, to) = (format!("{organization}/"), format!("{organization}0"));
+        for store in [VALUES, STAMPS] {
+            let range = KeyRange::bound(&JsValue::from_str(&from), &JsValue::from_str(&to), None, Some(true))?;
+            transaction.object_store(store)?.delete(range)?.await?;
+        }
+        transaction.await?;
+        Ok(())
+    }
+
+    pub(super) fn close(&self) {
+        self.database.close();
+    }
+}
+
+/// That something could not be kept is no reason to stop: what is on screen is right, it only will not survive the page.
+pub(super) fn lament(what: &str, why: &Error) {
+    leptos::logging::warn!("{what}: {why}");
+}

@@ -1,0 +1,141 @@
+//! Live tables and mutations by their names: how a value is fetched, written down and read back where its type is not
+//! at hand. One tab fetches for all, and what was written down by one page is read by the next.
+
+use crate::error::ApiError;
+use crate::key::{QueryKey, Shape};
+use crate::live::{ListQuery, Live, RecordQuery, Value};
+use crate::overlay::{AnyMutation, AnyValue, Mutation, MutationId};
+use crate::wire::Read;
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use uuid::Uuid;
+
+type Fetched = Pin<Box<dyn Future<Output = Result<Read<AnyValue>, ApiError>> + Send>>;
+
+/// How the values of one of a table's two queries are fetched, written and read.
+#[derive(Clone, Copy)]
+pub struct Codec {
+    table: &'static str,
+    is_list: bool,
+    fetch: fn(QueryKey, Vec<MutationId>) -> Fetched,
+    encode: fn(&AnyValue) -> Option<String>,
+    decode: fn(&str) -> Option<AnyValue>,
+}
+
+impl Codec {
+    pub fn list<L: ListQuery>() -> Self {
+        Self {
+            table: L::TABLE,
+            is_list: true,
+            fetch: |key, pending| {
+                Box::pin(async move {
+                    let parameters = match &key.shape {
+                        Shape::List(text) => serde_json::from_str::<L::Parameters>(text),
+                        Shape::Record(_) => serde_json::from_str("null"),
+                    };
+                    // The text was written by the same type: this fails only if it does not read what it writes.
+                    let parameters = parameters.map_err(|why| ApiError::field("list", why.to_string()))?;
+                    L::fetch_list(key.organization, parameters, pending).await.map(erased)
+                })
+            },
+            encode: encode::<L::List>,
+            decode: decode::<L::List>,
+        }
+    }
+
+    pub fn record<L: RecordQuery>() -> Self {
+        Self {
+            table: L::TABLE,
+            is_list: false,
+            fetch: |key, pending| {
+                Box::pin(async move {
+                    let id = match key.shape {
+                        Shape::Record(id) => id,
+                        Shape::List(_) => Uuid::nil(),
+                    };
+                    L::fetch_record(key.organization, L::Id::from(id), pending).await.map(erased)
+                })
+            },
+            encode: encode::<L::Record>,
+            decode: decode::<L::Record>,
+        }
+    }
+
+    /// Asks the server for the key's value; `pending` are the mutations whose outcome is not known yet.
+    pub fn fetch(&self, key: QueryKey, pending: Vec<MutationId>) -> Fetched {
+        (self.fetch)(key, pending)
+    }
+
+    /// The value as JSON; none for a value of another type.
+    pub fn encode(&self, value: &AnyValue) -> Option<String> {
+        (self.encode)(value)
+    }
+
+    /// The value that this JSON is; none where its type has changed since it was written.
+    pub fn decode(&self, json: &str) -> Option<AnyValue> {
+        (self.decode)(json)
+    }
+}
+
+fn erased<V: Value>(read: Read<V>) -> Read<AnyValue> {
+    Read { data: Arc::new(read.data), snapshot: read.snapshot, epoch: read.epoch, contains: read.contains }
+}
+
+fn encode<V: Value>(value: &AnyValue) -> Option<String> {
+    serde_json::to_string(value.downcast_ref::<V>()?).ok()
+}
+
+fn decode<V: Value>(json: &str) -> Option<AnyValue> {
+    serde_json::from_str::<V>(json).ok().map(|value| Arc::new(value) as AnyValue)
+}
+
+/// All that an application can read and write.
+#[derive(Clone, Default)]
+pub struct Catalogue {
+    queries: HashMap<(&'static str, bool), Codec>,
+    mutations: HashMap<&'static str, fn(&str) -> Option<AnyMutation>>,
+}
+
+impl Catalogue {
+    /// The table can be listed.
+    pub fn list<L: ListQuery + Live>(mut self) -> Self {
+        self.learn(Codec::list::<L>());
+        self
+    }
+
+    /// Records of the table can be read.
+    pub fn record<L: RecordQuery + Live>(mut self) -> Self {
+        self.learn(Codec::record::<L>());
+        self
+    }
+
+    /// The mutation can be written down and read back.
+    pub fn mutation<M: Mutation>(mut self) -> Self {
+        self.mutations.insert(M::NAME, |body| {
+            serde_json::from_str::<M>(body).ok().map(|mutation| Arc::new(mutation) as AnyMutation)
+        });
+        self
+    }
+
+    pub(crate) fn learn(&mut self, codec: Codec) {
+        self.queries.insert((codec.table, codec.is_list), codec);
+    }
+
+    /// How the key's values are fetched, written and read.
+    pub fn codec(&self, key: &QueryKey) -> Option<Codec> {
+        let is_list = matches!(key.shape, Shape::List(_));
+        self.queries.get(&(key.table, is_list)).copied()
+    }
+
+    /// The key that this text is, if its table is known here.
+    pub fn key(&self, text: &str) -> Option<QueryKey> {
+        QueryKey::parse(text, |name| self.queries.keys().map(|(table, _)| *table).find(|table| *table == name))
+    }
+
+    /// The mutation of this name that this JSON is; none where neither name nor form are known any more.
+    pub fn read_mutation(&self, name: &str, body: &str) -> Option<AnyMutation> {
+        self.mutations.get(name).and_then(|read| read(body))
+    }
+}

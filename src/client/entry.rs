@@ -1,0 +1,88 @@
+//! What is known of one key: its value or absence, when that was read, and what is missing from it.
+
+use super::Ticket;
+use crate::error::ApiError;
+use crate::overlay::{AnyValue, MutationId};
+use crate::snapshot::{Epoch, Stamp, Xid};
+use crate::wire::WatchNumber;
+
+/// A change that a value has to contain before it is current again.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Need {
+    /// What this transaction did.
+    Transaction(Xid, Epoch),
+    /// All that this stamp holds.
+    All(Stamp),
+    /// Whatever a read begun from now on gives.
+    Anything,
+}
+
+/// Where a key's first value may come from before the server is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// Not looked for yet.
+    #[default]
+    Unknown,
+    /// Being read from what this device keeps.
+    Restoring,
+    /// Read, or there was nothing.
+    Done,
+}
+
+#[derive(Default)]
+pub(super) struct Entry {
+    pub(super) value: Option<AnyValue>,
+    /// The server said that there is nothing to see: 404 or 403.
+    pub(super) absent: Option<ApiError>,
+    /// Of `value` or of `absent`; grows only. What the cursor adds to it is told by `Client::stamp_of`.
+    pub(super) stamp: Option<Stamp>,
+    /// The fetch that brought `value`; orders answers of different epochs.
+    pub(super) from: Ticket,
+    /// Pending mutations that the value is known to contain.
+    pub(super) contains: Vec<MutationId>,
+    /// With the last ticket given out when each was noted.
+    pub(super) needs: Vec<(Need, Ticket)>,
+    pub(super) kept: Kept,
+    pub(super) fetching: Option<Ticket>,
+    pub(super) failed: u32,
+    pub(super) error: Option<ApiError>,
+    pub(super) observers: u32,
+    pub(super) watch: Option<WatchNumber>,
+    /// The server has confirmed the watch: cursors vouch for the value.
+    pub(super) is_vouched: bool,
+    /// The server refused the watch; it is not asked again before there is another value.
+    pub(super) is_unwatchable: bool,
+    /// Milliseconds; set while nobody observes it.
+    pub(super) idle_since: Option<u64>,
+}
+
+impl Entry {
+    pub(super) fn has_answer(&self) -> bool {
+        self.value.is_some() || self.absent.is_some()
+    }
+
+    /// Whether an answer with this stamp replaces what is held, and if so what is still missing afterwards. An answer
+    /// never replaces a newer value.
+    pub(super) fn take(&mut self, stamp: Option<Stamp>, ticket: Ticket) -> bool {
+        let is_newer = match (&self.stamp, &stamp) {
+            (Some(held), Some(new)) if held.epoch == new.epoch => new.covers(held),
+            _ => ticket > self.from,
+        };
+        if is_newer {
+            self.from = ticket;
+            self.is_unwatchable = false;
+            self.stamp = stamp;
+        }
+        let stamp = &self.stamp;
+        self.needs.retain(|(need, noted)| {
+            let is_met = match (need, stamp) {
+                (Need::Transaction(xid, epoch), Some(stamp)) if stamp.epoch == *epoch => stamp.snapshot.sees(*xid),
+                (Need::All(wanted), Some(stamp)) if stamp.epoch == wanted.epoch => stamp.covers(wanted),
+                // Nothing to compare by: a read begun after the need was noted meets it.
+                _ => is_newer && ticket > *noted,
+            };
+            !is_met
+        });
+        is_newer
+    }
+}

@@ -1,0 +1,433 @@
+//! Mutations from the moment they are made until every value that shows them contains them.
+//!
+//! They lie over the server's values in the order of their ids (UUIDv7: the order in which they were made, whichever tab
+//! made them). Only one tab of a person sends ([`Client::set_sender`]); all of them know all mutations and follow the
+//! same steps. What the server refuses for good is *held*: no longer shown over the truth, but kept with its reason
+//! until the person tries again or drops it.
+
+use super::entry::Entry;
+use super::{Client, Effect};
+use crate::error::{ApiError, Kind};
+use crate::key::{OrganizationId, QueryKey};
+use crate::overlay::{Answer, AnyMutation, AnyValue, Dispute, ErasedMutation, MutationId};
+use crate::snapshot::{Epoch, Stamp, Xid};
+use crate::wire::Read;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use uuid::Uuid;
+
+/// A mutation that is answered sooner than this is not shown as pending: most are, and what flickers is noise.
+pub const SHOWN_AS_PENDING_AFTER: u64 = 400;
+/// A server that fails this often over the same mutation will go on failing: then it is the person's turn.
+const MOST_INTERNAL_FAILURES: u32 = 6;
+
+pub(super) struct Pending {
+    pub(super) id: MutationId,
+    pub(super) mutation: AnyMutation,
+    phase: Phase,
+    /// The transaction that carried it out: known by its answer, or by the live connection before that.
+    pub(super) done_by: Option<(Xid, Epoch)>,
+    failed: u32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Phase {
+    /// Behind an earlier one on the same record, or in the pause before a retry.
+    Waiting {
+        pausing: bool,
+    },
+    Sent,
+    /// Lies over a key until the key's stamp sees the transaction.
+    Answered,
+    /// Refused: waits for the person.
+    Held(ApiError),
+}
+
+impl Pending {
+    /// Whether the server's word on it is still to come.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Waiting { .. } | Phase::Sent)
+    }
+
+    fn is_shown(&self) -> bool {
+        !matches!(self.phase, Phase::Held(_))
+    }
+
+    /// Whether its answer is on the way and will bring the key's value as of this transaction.
+    pub(super) fn will_bring(&self, key: &QueryKey, xid: Xid, epoch: Epoch) -> bool {
+        self.phase == Phase::Sent && self.done_by == Some((xid, epoch)) && self.mutation.answers().as_ref() == Some(key)
+    }
+}
+
+/// How far a mutation had come when it was written down, or told to another tab.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Progress {
+    /// Not answered, as far as is known.
+    Made,
+    /// Carried out by this transaction.
+    Done(Xid, Epoch),
+    /// Refused: waits for the person.
+    Held(ApiError),
+}
+
+/// A mutation of the outbox, for whoever wants to see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waiting {
+    pub id: MutationId,
+    pub organization: OrganizationId,
+    pub records: Vec<Uuid>,
+    pub label: String,
+    pub typed: Option<String>,
+    pub state: WaitingState,
+    /// Of one refused with 409: what others changed meanwhile.
+    pub disputes: Vec<Dispute>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum WaitingState {
+    /// Behind an earlier one, or for a connection.
+    Queued,
+    Sending,
+    /// So many attempts have failed in passing.
+    Retrying {
+        failed: u32,
+    },
+    Refused(ApiError),
+}
+
+impl Client {
+    /// A mutation is made here: it shows at once, and is sent when nothing earlier on its records is under way.
+    pub fn mutate(&mut self, id: MutationId, mutation: AnyMutation) {
+        self.effects.push(Effect::KeepMutation(id));
+        self.learn(id, mutation, Progress::Made);
+    }
+
+    /// A mutation that another tab made, or that was written down by an earlier page. One that is known is left alone.
+    pub fn learn(&mut self, id: MutationId, mutation: AnyMutation, progress: Progress) {
+        let Err(place) = self.pending.binary_search_by_key(&id, |pending| pending.id) else { return };
+        self.show_anew(&*mutation);
+        let (phase, done_by) = match progress {
+            Progress::Made => (Phase::Waiting { pausing: false }, None),
+            Progress::Done(xid, epoch) => (Phase::Answered, Some((xid, epoch))),
+            Progress::Held(error) => (Phase::Held(error), None),
+        };
+        self.pending.insert(place, Pending { id, mutation, phase, done_by, failed: 0 });
+        self.effects.push(Effect::PendingChanged);
+        self.send_what_may_go();
+        self.forget_settled();
+    }
+
+    /// A mutation that was written down by another release, in a form that this one cannot read. It is not lost: it is
+    /// shown, and waits for the person.
+    pub fn found_unreadable(&mut self, id: MutationId, organization: OrganizationId, label: String) {
+        if !self.unreadable.iter().any(|waiting| waiting.id == id) {
+            let why = "This was made with another version of the application, which this one cannot read. Make the \
+                       change again, then drop this one.";
+            self.unreadable.push(Waiting {
+                id,
+                organization,
+                records: Vec::new(),
+                label,
+                typed: None,
+                state: WaitingState::Refused(ApiError::new(Kind::Malformed, why)),
+                disputes: Vec::new(),
+            });
+            self.effects.push(Effect::PendingChanged);
+        }
+    }
+
+    /// Whether this page sends what is in the outbox. Whoever begins to sends again what the one before may have sent:
+    /// a mutation is carried out once, however often it arrives.
+    pub fn set_sender(&mut self, is_sender: bool) {
+        self.is_idle_sender = !is_sender;
+        if is_sender {
+            for pending in self.pending.iter_mut().filter(|pending| pending.phase == Phase::Sent) {
+                pending.phase = Phase::Waiting { pausing: false };
+            }
+            self.send_what_may_go();
+        }
+    }
+
+    /// The mutation as it was made, with how far it has come.
+    pub fn mutation(&self, id: MutationId) -> Option<(AnyMutation, Progress)> {
+        let pending = self.pending.iter().find(|pending| pending.id == id)?;
+        Some((pending.mutation.clone(), pending.progress()))
+    }
+
+    /// All mutations that are not yet everywhere, in order.
+    pub fn mutations(&self) -> Vec<(MutationId, AnyMutation, Progress)> {
+        let all = self.pending.iter();
+        all.map(|pending| (pending.id, pending.mutation.clone(), pending.progress())).collect()
+    }
+
+    /// The server carried the mutation out.
+    pub fn answered(&mut self, id: MutationId, Answer { xid, stamp, value }: Answer) {
+        let Some(place) = self.pending.iter().position(|pending| pending.id == id) else { return };
+        let mutation = self.pending[place].mutation.clone();
+        match xid {
+            Some(xid) => {
+                self.pending[place].phase = Phase::Answered;
+                self.pending[place].done_by = Some((xid, stamp.epoch));
+                // Where no cursor will come by to vouch, the mutation itself says what has to be read again.
+                let unvouched: Vec<_> = self
+                    .entries
+                    .iter()
+                    .filter(|(key, entry)| !entry.is_vouched && mutation.touches(key))
+                    .map(|(key, _)| key.clone())
+                    .collect();
+                if let Some((key, value)) = value {
+                    let ticket = self.next_ticket();
+                    let read = Read { data: value, snapshot: stamp.snapshot, epoch: stamp.epoch, contains: Vec::new() };
+                    self.accept(&key, ticket, read);
+                }
+                for key in unvouched {
+                    if !self.stamp_of(&key).is_some_and(|held| held.sees(xid, stamp.epoch)) {
+                        self.need_transaction(&key, xid, stamp.epoch);
+                    }
+                }
+            }
+            None => self.forget(place),
+        }
+        self.show_anew(&*mutation);
+        self.effects.push(Effect::PendingChanged);
+        self.forget_settled();
+        self.send_what_may_go();
+    }
+
+    /// The mutation was not carried out: refused for good, or not yet.
+    pub fn failed(&mut self, id: MutationId, error: ApiError) {
+        let Some(place) = self.pending.iter().position(|pending| pending.id == id) else { return };
+        let pending = &mut self.pending[place];
+        pending.failed += 1;
+        let is_hopeless = error.kind == Kind::Internal && pending.failed >= MOST_INTERNAL_FAILURES;
+        if error.kind == Kind::Unauthenticated {
+            // Nothing is wrong with it: it goes on when somebody has signed in again.
+            pending.phase = Phase::Waiting { pausing: true };
+            self.effects.push(Effect::SignedOut);
+        } else if error.kind.is_passing() && !is_hopeless {
+            pending.phase = Phase::Waiting { pausing: true };
+            self.effects.push(Effect::RetryMutation { mutation: id, failed: pending.failed });
+            // What waited for the answer waits no longer.
+            if let Some(key) = self.pending[place].mutation.answers() {
+                self.fetch_if_needed(&key);
+            }
+        } else {
+            pending.phase = Phase::Held(error.clone());
+            let mutation = pending.mutation.clone();
+            self.show_anew(&*mutation);
+            // What the mutation was to bring has to be read after all.
+            if let Some(key) = mutation.answers().filter(|key| self.entries.contains_key(key)) {
+                self.ensure(&key);
+            }
+            self.effects.push(Effect::KeepMutation(id));
+            self.effects.push(Effect::Refused { id, label: mutation.label(), typed: mutation.typed(), error });
+        }
+        self.effects.push(Effect::PendingChanged);
+        self.send_what_may_go();
+    }
+
+    /// The pause before trying a mutation again is over.
+    pub fn retry_mutation(&mut self, id: MutationId) {
+        if let Some(pending) = self.pending.iter_mut().find(|pending| pending.id == id)
+            && pending.phase == (Phase::Waiting { pausing: true })
+        {
+            pending.phase = Phase::Waiting { pausing: false };
+        }
+        self.send_what_may_go();
+    }
+
+    /// No pause is waited out any longer: there is a way through again.
+    pub(super) fn end_pauses(&mut self) {
+        for pending in &mut self.pending {
+            if pending.phase == (Phase::Waiting { pausing: true }) {
+                pending.phase = Phase::Waiting { pausing: false };
+            }
+        }
+        self.send_what_may_go();
+    }
+
+    /// The person wants a refused mutation to be sent once more, as it is.
+    pub fn retry_held(&mut self, id: MutationId) {
+        let Some(pending) = self.pending.iter_mut().find(|pending| pending.id == id) else { return };
+        if !matches!(pending.phase, Phase::Held(_)) {
+            return;
+        }
+        pending.phase = Phase::Waiting { pausing: false };
+        pending.failed = 0;
+        let mutation = pending.mutation.clone();
+        self.effects.push(Effect::KeepMutation(id));
+        self.effects.push(Effect::PendingChanged);
+        self.show_anew(&*mutation);
+        self.send_what_may_go();
+    }
+
+    /// The person gives a mutation up. One that may be under way cannot be given up any more; what came of one that was
+    /// tried is read anew.
+    pub fn drop_mutation(&mut self, id: MutationId) {
+        if self.unreadable.iter().any(|waiting| waiting.id == id) {
+            self.unreadable.retain(|waiting| waiting.id != id);
+            self.effects.extend([Effect::ForgetMutations(vec![id]), Effect::PendingChanged]);
+        }
+        let Some(place) = self.pending.iter().position(|pending| pending.id == id) else { return };
+        if matches!(self.pending[place].phase, Phase::Sent | Phase::Answered) {
+            return;
+        }
+        let was_tried = self.pending[place].failed > 0;
+        let mutation = self.pending[place].mutation.clone();
+        self.forget(place);
+        self.show_anew(&*mutation);
+        self.effects.push(Effect::PendingChanged);
+        if was_tried {
+            let touched: Vec<_> = self.entries.keys().filter(|key| mutation.touches(key)).cloned().collect();
+            for key in touched {
+                self.need_anything(&key);
+            }
+        }
+        self.send_what_may_go();
+    }
+
+    fn forget(&mut self, place: usize) {
+        let pending = self.pending.remove(place);
+        self.effects.push(Effect::ForgetMutations(vec![pending.id]));
+    }
+
+    /// The records with a mutation that has been without an answer for [`SHOWN_AS_PENDING_AFTER`].
+    pub fn pending_records(&self, now: u64) -> HashSet<Uuid> {
+        let open = self.pending.iter().filter(|pending| pending.is_open());
+        let late = open.filter(|pending| pending.id.made_at() + SHOWN_AS_PENDING_AFTER <= now);
+        late.flat_map(|pending| pending.mutation.records()).collect()
+    }
+
+    /// What waits for the server or for the person, in order.
+    pub fn outbox(&self) -> Vec<Waiting> {
+        let waiting = self.pending.iter().filter(|pending| pending.phase != Phase::Answered);
+        self.unreadable.iter().cloned().chain(waiting.map(Pending::as_waiting)).collect()
+    }
+
+    pub(super) fn send_what_may_go(&mut self) {
+        if self.is_idle_sender {
+            return;
+        }
+        let mut taken: HashSet<Uuid> = HashSet::new();
+        for pending in self.pending.iter_mut().filter(|pending| pending.is_open()) {
+            let records = pending.mutation.records();
+            let is_first = records.iter().all(|record| !taken.contains(record));
+            taken.extend(records);
+            if is_first && pending.phase == (Phase::Waiting { pausing: false }) {
+                pending.phase = Phase::Sent;
+                self.effects.push(Effect::Send { mutation: pending.id });
+            }
+        }
+    }
+
+    /// Whether a value with this stamp is known to contain the mutation.
+    fn is_in(&self, stamp: &Stamp, pending: &Pending) -> bool {
+        let Some((xid, epoch)) = pending.done_by else { return false };
+        // A value of a later life of the database holds whatever was committed in an earlier one.
+        let is_later_life = || stamp.epoch != epoch && self.cursor.as_ref().is_some_and(|now| now.epoch == stamp.epoch);
+        stamp.sees(xid, epoch) || is_later_life()
+    }
+
+    /// Whether the server's value of the key is known to contain the mutation.
+    fn contains(&self, key: &QueryKey, entry: &Entry, pending: &Pending) -> bool {
+        entry.contains.contains(&pending.id) || self.stamp_of(key).is_some_and(|stamp| self.is_in(&stamp, pending))
+    }
+
+    pub(super) fn overlaid(&self, key: &QueryKey, entry: Option<&Entry>) -> (Option<AnyValue>, bool) {
+        let mut value = entry.and_then(|entry| entry.value.clone());
+        let mut is_pending = false;
+        for pending in self.pending.iter().filter(|pending| pending.is_shown()) {
+            if !pending.mutation.touches(key) || entry.is_some_and(|entry| self.contains(key, entry, pending)) {
+                continue;
+            }
+            value = pending.mutation.over(key, value);
+            is_pending = true;
+        }
+        (value, is_pending)
+    }
+
+    pub(super) fn show_anew(&mut self, mutation: &dyn ErasedMutation) {
+        let touched = self.entries.keys().filter(|key| mutation.touches(key));
+        self.effects.extend(touched.cloned().map(Effect::Changed));
+    }
+
+    pub(super) fn show_pending_anew(&mut self) {
+        let mutations: Vec<_> = self.pending.iter().map(|pending| pending.mutation.clone()).collect();
+        for mutation in mutations {
+            self.show_anew(&*mutation);
+        }
+    }
+
+    /// Drops mutations that every value which could show them contains: those in memory, and those that this device
+    /// keeps, for a page that starts from these must still show what was done.
+    pub(super) fn forget_settled(&mut self) {
+        let mut settled = Vec::new();
+        for pending in self.pending.iter().filter(|pending| pending.phase == Phase::Answered) {
+            let lags_here = self.entries.iter().any(|(key, entry)| {
+                entry.has_answer() && pending.mutation.touches(key) && !self.contains(key, entry, pending)
+            });
+            if lags_here {
+                continue;
+            }
+            let lagging: Vec<_> = self
+                .kept
+                .iter()
+                .filter(|(key, stamp)| pending.mutation.touches(key) && !self.is_in(stamp, pending))
+                .map(|(key, _)| key.clone())
+                .collect();
+            if lagging.is_empty() {
+                settled.push(pending.id);
+            }
+            // What is current here is written down once more, with the stamp that it has grown to.
+            let here = lagging.into_iter().filter(|key| self.entries.get(key).is_some_and(Entry::has_answer));
+            self.effects.extend(here.map(Effect::Keep));
+        }
+        if !settled.is_empty() {
+            self.pending.retain(|pending| !settled.contains(&pending.id));
+            self.effects.push(Effect::ForgetMutations(settled));
+        }
+    }
+
+    pub(super) fn forget_mutations_of(&mut self, organization: OrganizationId) {
+        let (gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition(|pending| pending.mutation.organization() == organization);
+        self.pending = kept;
+        if !gone.is_empty() {
+            self.effects.push(Effect::ForgetMutations(gone.into_iter().map(|pending| pending.id).collect()));
+        }
+    }
+}
+
+impl Pending {
+    fn progress(&self) -> Progress {
+        match (&self.phase, self.done_by) {
+            (Phase::Held(error), _) => Progress::Held(error.clone()),
+            (Phase::Answered, Some((xid, epoch))) => Progress::Done(xid, epoch),
+            (Phase::Answered | Phase::Waiting { .. } | Phase::Sent, _) => Progress::Made,
+        }
+    }
+
+    fn as_waiting(&self) -> Waiting {
+        let state = match &self.phase {
+            Phase::Waiting { pausing: true } => WaitingState::Retrying { failed: self.failed },
+            Phase::Waiting { pausing: false } | Phase::Answered => WaitingState::Queued,
+            Phase::Sent => WaitingState::Sending,
+            Phase::Held(error) => WaitingState::Refused(error.clone()),
+        };
+        let current = match &self.phase {
+            Phase::Held(error) => error.current.as_ref(),
+            Phase::Waiting { .. } | Phase::Sent | Phase::Answered => None,
+        };
+        Waiting {
+            id: self.id,
+            organization: self.mutation.organization(),
+            records: self.mutation.records(),
+            label: self.mutation.label(),
+            typed: self.mutation.typed(),
+            state,
+            disputes: current.map(|current| self.mutation.disputes(current)).unwrap_or_default(),
+        }
+    }
+}
