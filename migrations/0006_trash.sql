@@ -107,6 +107,38 @@ begin
 end
 $$;
 
+-- Of the rows of a junction that came out of the trash with one of their ends, those whose other end is there; it may not
+-- go now. Where that end lies in the trash too, the row waits there for it: either end may come back first. The rest is
+-- gone for good.
+create function millstream.links_that_stand(organization uuid, junction text, links jsonb, to_table text, to_column text)
+returns jsonb
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+declare
+  link jsonb;
+  other_end uuid;
+  is_there boolean;
+  standing jsonb := '[]';
+begin
+  for link in select value from jsonb_array_elements(links) order by value ->> to_column loop
+    other_end := (link ->> to_column)::uuid;
+    for attempt in 1 .. 2 loop -- an end that is restored at the same moment is found neither here nor there at first
+      execute format('select true from public.%I where organization_id = $1 and id = $2 for key share', to_table)
+        into is_there using organization, other_end;
+      if is_there then
+        standing := standing || jsonb_build_array(link);
+        exit;
+      end if;
+      update millstream.trash t
+      set children = jsonb_set(t.children, array[junction], (t.children -> junction) || jsonb_build_array(link))
+      where t.organization_id = organization and t.table_name = to_table and t.record_id = other_end;
+      exit when found;
+    end loop;
+  end loop;
+  return standing;
+end
+$$;
+
 -- The server calls it at start and every hour.
 create function millstream.empty_trash() returns void
 language sql volatile set search_path = pg_catalog, pg_temp
@@ -116,7 +148,7 @@ end;
 
 revoke execute on function
   millstream.put_in_trash(), millstream.keep_in_trash(text, text[]), millstream.take_from_trash(uuid, text, uuid),
-  millstream.put_back(text, jsonb), millstream.empty_trash()
+  millstream.put_back(text, jsonb), millstream.links_that_stand(uuid, text, jsonb, text, text), millstream.empty_trash()
 from public;
 
 ---------------------------------------------------------------------------------------------------- orders
@@ -135,14 +167,13 @@ begin
 end
 $$;
 
--- Brings a deleted order back: itself, its lines, and its places in those projects that still exist. It is a change by
--- who restores it, and needs the right to delete: the two undo each other. False where the order is there already.
+-- Brings a deleted order back: itself, its lines, and its places in those projects that still exist (in one that lies in
+-- the trash as well it is again when that one comes back). It is a change by who restores it, and needs the right to delete: the two undo each other. False where the order is there already.
 create function restore_sales_order(organization uuid, wanted uuid) returns boolean
 language plpgsql volatile security definer set search_path = public, pg_temp
 as $$
 declare
   kept millstream.trash;
-  places jsonb;
 begin
   if (organization = any (millstream.organizations_where('sales', 'delete'))) is not true then
     raise exception using errcode = 'MS403', message = 'You may not restore orders here.';
@@ -172,14 +203,8 @@ begin
   end if;
   perform millstream.put_back('sales_orders', jsonb_build_array(kept.record));
   perform millstream.put_back('sales_order_lines', kept.children -> 'sales_order_lines');
-
-  perform from projects p
-  where p.id in (select (place ->> 'project_id')::uuid from jsonb_array_elements(kept.children -> 'project_orders') place)
-  order by p.id for key share;
-  select jsonb_agg(place) into places
-  from jsonb_array_elements(kept.children -> 'project_orders') place
-  where exists (select from projects p where p.organization_id = organization and p.id = (place ->> 'project_id')::uuid);
-  perform millstream.put_back('project_orders', places);
+  perform millstream.put_back('project_orders', millstream.links_that_stand(
+    organization, 'project_orders', kept.children -> 'project_orders', 'projects', 'project_id'));
   return true;
 end
 $$;
@@ -209,7 +234,6 @@ as $$
 declare
   kept millstream.trash;
   people jsonb;
-  orders jsonb;
 begin
   if (organization = any (millstream.organizations_where('projects', 'delete'))) is not true then
     raise exception using errcode = 'MS403', message = 'You may not restore projects here.';
@@ -235,14 +259,8 @@ begin
   where exists (
     select from memberships m where m.organization_id = organization and m.person_id = (one ->> 'person_id')::uuid);
   perform millstream.put_back('project_members', people);
-
-  perform from sales_orders o
-  where o.id in (select (place ->> 'order_id')::uuid from jsonb_array_elements(kept.children -> 'project_orders') place)
-  order by o.id for key share;
-  select jsonb_agg(place) into orders
-  from jsonb_array_elements(kept.children -> 'project_orders') place
-  where exists (select from sales_orders o where o.organization_id = organization and o.id = (place ->> 'order_id')::uuid);
-  perform millstream.put_back('project_orders', orders);
+  perform millstream.put_back('project_orders', millstream.links_that_stand(
+    organization, 'project_orders', kept.children -> 'project_orders', 'sales_orders', 'order_id'));
   return true;
 end
 $$;

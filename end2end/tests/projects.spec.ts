@@ -1,5 +1,6 @@
 // Projects: junctions without an organization of their own, and what happens when their parents go.
 
+import { randomUUID } from 'node:crypto';
 import { rename, turnTo } from '../support/acts';
 import { psql, rows } from '../support/database';
 import { expect, hold, test } from '../support/test';
@@ -106,6 +107,37 @@ test('an order that is renamed or deleted changes in its projects', async ({ com
   ada.excuse(/status of 404/);
   await expect(ada.page.getByRole('alert')).toContainText('has been deleted');
   await expect(orders.getByRole('listitem')).toHaveCount(0);
+});
+
+test('a project is archived, taken out, deleted and restored on one screen, and moves on the other', async ({ company, open }) => {
+  const project = await company.project('Slipway');
+  await company.project('Dock');
+  const ada = await open(company.ada, company.path(`projects/${project}`));
+  const ben = await open(company.ben, company.path('projects'));
+  const archive = await open(company.ben, company.path('projects?archived=true'));
+  await Promise.all([ada.live(), ben.live(), archive.live()]);
+  await expect(archive.main).toContainText('No archived projects');
+
+  await ada.page.getByRole('button', { name: 'Archive' }).click();
+  await expect(archive.row('Slipway')).toBeVisible();
+  await expect(ben.row('Slipway')).toHaveCount(0);
+  await expect(ben.row('Dock')).toBeVisible();
+  await ben.page.getByLabel('Show').selectOption({ label: 'Archived' });
+  await expect(ben.row('Slipway')).toBeVisible();
+  await expect(ben.page).toHaveURL(/projects\?archived=true$/);
+  await ada.page.getByRole('button', { name: 'Take out of the archive' }).click();
+  await expect(archive.row('Slipway')).toHaveCount(0);
+  await ben.page.getByLabel('Show').selectOption({ label: 'Current' });
+  await expect(ben.row('Slipway')).toBeVisible();
+
+  await ada.page.getByRole('button', { name: 'Delete' }).click();
+  await ada.page.getByRole('dialog', { name: 'Delete this project?' }).getByRole('button', { name: 'Delete project' }).click();
+  await expect(ben.row('Slipway')).toHaveCount(0);
+  await expect(ada.row('Dock')).toBeVisible();
+  await expect(ada.row('Slipway')).toHaveCount(0);
+  await company.ada.does('projects/restore', { organization: company.id, mutation_id: randomUUID(), id: project });
+  await expect(ben.row('Slipway')).toBeVisible();
+  await expect(ada.row('Slipway')).toBeVisible();
 });
 
 test('plain SQL cannot put a stranger or a foreign order into a project', async ({ company, people }) => {

@@ -168,6 +168,8 @@ interface Mutation {
   optional?: string[];
   /** Ids of the path to a record: unknown and foreign ones are not found. */
   records?: string[];
+  /** What `id` names, where that does not follow from the other fields. */
+  kind?: keyof Foreign;
   /** Ids of what is referred to: unknown and foreign ones are unacceptable. */
   references?: Record<string, keyof Foreign>;
   /** The longest texts. */
@@ -186,6 +188,8 @@ interface Foreign {
   project: string;
   person: string;
   customer: string;
+  deletedOrder: string;
+  deletedProject: string;
 }
 
 interface Own extends Foreign {
@@ -239,6 +243,7 @@ function mutations(own: Own): Mutation[] {
       unreadable: { changes: 'no changes' },
     },
     { endpoint: 'orders/delete', body: { ...fresh, id: own.order }, records: ['id'] },
+    { endpoint: 'orders/restore', body: { ...fresh, id: own.deletedOrder }, records: ['id'], kind: 'deletedOrder' },
     {
       endpoint: 'orders/add_line',
       body: { ...fresh, order_id: own.order, id: randomUUID(), description: 'Line', quantity: 1, unit: 'pcs' },
@@ -262,6 +267,8 @@ function mutations(own: Own): Mutation[] {
       records: ['id'],
       unreadable: { changes: 'no changes' },
     },
+    { endpoint: 'projects/delete', body: { ...fresh, id: own.project }, records: ['id'], kind: 'project' },
+    { endpoint: 'projects/restore', body: { ...fresh, id: own.deletedProject }, records: ['id'], kind: 'deletedProject' },
     {
       endpoint: 'projects/add_member',
       body: { ...fresh, project_id: own.project, person_id: own.member },
@@ -296,7 +303,7 @@ interface Case {
 }
 
 /** What can be wrong with one field at a time. */
-function wrongs({ body, optional = [], records = [], references = {}, texts = {}, unreadable = {}, unacceptable = {} }: Mutation, foreign: Foreign): Case[] {
+function wrongs({ body, optional = [], records = [], kind: kindOfId, references = {}, texts = {}, unreadable = {}, unacceptable = {} }: Mutation, foreign: Foreign): Case[] {
   const kinds: Record<string, keyof Foreign> = { order_id: 'order', project_id: 'project', person_id: 'person' };
   const cases: Case[] = [{ what: 'no JSON', body: 'no JSON', status: 400 }, { what: 'an empty object', body: {}, status: 400 }];
   const put = (what: string, field: string, value: unknown, status: number, named: string | undefined = field) =>
@@ -325,7 +332,7 @@ function wrongs({ body, optional = [], records = [], references = {}, texts = {}
     put('foreign', 'organization', foreign.organization, 404, '');
   }
   for (const field of records) {
-    const kind = field === 'id' ? ('order_id' in body ? 'line' : 'name' in body ? 'project' : 'order') : kinds[field];
+    const kind = field === 'id' ? (kindOfId ?? ('order_id' in body ? 'line' : 'name' in body ? 'project' : 'order')) : kinds[field];
     put('unknown', field, randomUUID(), 404, '');
     put('foreign', field, foreign[kind], 404, '');
   }
@@ -354,9 +361,17 @@ const KINDS: Record<number, string> = {
 async function checksum(...organizations: string[]): Promise<string> {
   const parts = [
     'organizations t where t.id',
-    ...['memberships', 'invitations', 'customers', 'sequences', 'sales_orders', 'sales_order_lines', 'projects', 'realtime_table_events'].map(
-      (table) => `${table} t where t.organization_id`,
-    ),
+    ...[
+      'memberships',
+      'invitations',
+      'customers',
+      'sequences',
+      'sales_orders',
+      'sales_order_lines',
+      'projects',
+      'realtime_table_events',
+      'millstream.trash',
+    ].map((table) => `${table} t where t.organization_id`),
     'project_members t join projects p on p.id = t.project_id where p.organization_id',
     'project_orders t join projects p on p.id = t.project_id where p.organization_id',
   ];
@@ -371,6 +386,11 @@ async function things(company: Company, person: Person): Promise<Own> {
   const project = await company.project('Own project');
   const both = { organization: company.id, mutation_id: randomUUID(), project_id: project };
   await company.ada.does('projects/add_member', { ...both, person_id: company.ada.id });
+  const deletedOrder = (await company.order('Deleted order')).id;
+  const deletedProject = await company.project('Deleted project');
+  const deleting = (id: string) => ({ organization: company.id, mutation_id: randomUUID(), id });
+  await company.ada.does('orders/delete', deleting(deletedOrder));
+  await company.ada.does('projects/delete', deleting(deletedProject));
   return {
     organization: company.id,
     order: order.id,
@@ -379,12 +399,24 @@ async function things(company: Company, person: Person): Promise<Own> {
     person: person.id,
     member: company.ben.id,
     customer: company.customers[0].id,
+    deletedOrder,
+    deletedProject,
   };
 }
 
 const named = new Map<string, (own: Own) => Mutation>();
 {
-  const nothing: Own = { organization: '', order: '', line: '', project: '', person: '', customer: '', member: '' };
+  const nothing: Own = {
+    organization: '',
+    order: '',
+    line: '',
+    project: '',
+    person: '',
+    customer: '',
+    member: '',
+    deletedOrder: '',
+    deletedProject: '',
+  };
   mutations(nothing).forEach(({ endpoint }, place) => named.set(endpoint, (own) => mutations(own)[place]));
 }
 

@@ -118,6 +118,9 @@ async fn a_mutation_that_changes_nothing_has_no_xid_and_writes_no_event() {
             "/api/projects/update",
             json!({"id": scene.project, "changes": {"name": {"from": "A project", "to": "A project"}}}),
         ),
+        ("/api/projects/update", json!({"id": scene.project, "changes": {"archived": {"from": true, "to": false}}})),
+        ("/api/orders/restore", json!({"id": scene.order})),
+        ("/api/projects/restore", json!({"id": scene.project})),
         ("/api/projects/add_member", json!({"project_id": scene.project, "person_id": scene.colleague.id})),
         ("/api/projects/remove_member", json!({"project_id": scene.project, "person_id": scene.other.id})),
         ("/api/projects/add_order", json!({"project_id": scene.project, "order_id": scene.order})),
@@ -368,6 +371,12 @@ async fn every_read_refuses_malformed_values_by_name() {
         if error(&answer).0 != status {
             wrong.push(format!("{name}={value}: {} {}", answer.status, answer.text));
         }
+    }
+    let archived =
+        [("organization".to_owned(), scene.organization.to_string()), ("archived".to_owned(), "maybe".to_owned())];
+    let answer = world.get(Some(&scene.owner), "/api/projects/list", &archived).await;
+    if error(&answer).0 != 400 {
+        wrong.push(format!("archived=maybe: {} {}", answer.status, answer.text));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     world.stop().await;

@@ -537,3 +537,88 @@ impl Mutation for EditLine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::orders::Status;
+    use millstream::live::ListQuery;
+    use millstream::overlay::{AnyValue, PendingMutation};
+    use std::sync::Arc;
+
+    const ORGANIZATION: OrganizationId = OrganizationId(Uuid::from_u128(1));
+
+    /// Made and changed at its number, due on that day of a month, or not at all.
+    fn row(number: u8) -> OrderRow {
+        OrderRow {
+            id: OrderId(Uuid::from_u128(number.into())),
+            number: Some(format!("SO-{number}")),
+            title: "An order".to_owned(),
+            status: Status::Draft,
+            customer_id: CustomerId(Uuid::from_u128(9)),
+            customer: "A customer".to_owned(),
+            assignee_id: None,
+            assignee: None,
+            due_on: Date::from_calendar_date(2030, time::Month::May, number).ok(),
+            created_at: number.into(),
+            updated_at: number.into(),
+            updated_by: None,
+            updated_by_name: None,
+        }
+    }
+
+    fn restored(row: OrderRow) -> RestoreOrder {
+        let order = Order { row, created_by_name: None, lines: Vec::new() };
+        RestoreOrder { organization: ORGANIZATION, order, by: (PersonId(Uuid::from_u128(2)), "Ada".to_owned()) }
+    }
+
+    fn asked(sort: Sort) -> OrderParameters {
+        OrderParameters { status: None, customer_id: None, sort, page: PageOf::First }
+    }
+
+    /// The numbers on the page, in order, and its total, with the mutation over it.
+    fn shown(over: &RestoreOrder, asked: &OrderParameters, page: OrderPage) -> (Vec<i64>, i64) {
+        let key = Orders::list_key(ORGANIZATION, asked);
+        let value = PendingMutation::over(over, &key, Some(Arc::new(page) as AnyValue));
+        let page = value.as_ref().and_then(|value| value.downcast_ref::<OrderPage>()).cloned();
+        page.map_or_else(Default::default, |page| (page.rows.iter().map(|row| row.created_at).collect(), page.total))
+    }
+
+    fn page(numbers: &[u8]) -> OrderPage {
+        OrderPage { rows: numbers.iter().copied().map(row).collect(), total: 40, previous: None, next: None }
+    }
+
+    #[test]
+    fn a_restored_order_stands_at_its_place_while_it_is_pending() {
+        let over = restored(row(5));
+        assert_eq!(shown(&over, &asked(Sort::Newest), page(&[8, 6, 4, 2])), (vec![8, 6, 5, 4, 2], 41));
+        assert_eq!(shown(&over, &asked(Sort::Due), page(&[2, 4, 6, 8])), (vec![2, 4, 5, 6, 8], 41));
+        assert_eq!(shown(&over, &asked(Sort::Updated), page(&[8, 6, 4, 2])), (vec![5, 8, 6, 4, 2], 41), "just changed");
+        assert_eq!(shown(&over, &asked(Sort::Newest), page(&[])), (vec![5], 41));
+        assert_eq!(shown(&over, &asked(Sort::Newest), page(&[6, 5, 4])), (vec![6, 5, 4], 40), "there already");
+        let undated = restored(OrderRow { due_on: None, ..row(5) });
+        assert_eq!(shown(&undated, &asked(Sort::Due), page(&[4, 6])), (vec![4, 6, 5], 41), "without a day: last");
+    }
+
+    #[test]
+    fn it_enters_no_page_that_it_is_not_on_and_no_list_that_it_does_not_match() {
+        let (after, before) = (Some("x".to_owned()), Some("x".to_owned()));
+        let (next, previous) = (restored(row(1)), restored(row(9)));
+        let middle = || OrderPage { previous: before.clone(), next: after.clone(), ..page(&[8, 6, 4]) };
+        assert_eq!(shown(&next, &asked(Sort::Newest), middle()), (vec![8, 6, 4], 40));
+        assert_eq!(shown(&previous, &asked(Sort::Newest), middle()), (vec![8, 6, 4], 40));
+        assert_eq!(shown(&restored(row(5)), &asked(Sort::Newest), middle()), (vec![8, 6, 5, 4], 41));
+        let released = OrderParameters { status: Some(Status::Released), ..asked(Sort::Newest) };
+        assert_eq!(shown(&restored(row(5)), &released, page(&[8])), (vec![8], 40));
+    }
+
+    #[test]
+    fn its_record_says_who_restores_it_until_the_server_has_put_it_back() {
+        let over = restored(row(5));
+        let key = Orders::record_key(ORGANIZATION, OrderId(Uuid::from_u128(5)));
+        let value = PendingMutation::over(&over, &key, None);
+        let order = value.as_ref().and_then(|value| value.downcast_ref::<Order>());
+        let name = order.and_then(|order| order.row.updated_by_name.clone());
+        assert_eq!(name.as_deref(), Some("Ada"));
+    }
+}

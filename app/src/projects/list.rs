@@ -1,8 +1,9 @@
-//! The organization's projects.
+//! The organization's projects: the current ones, or the archived ones where the address asks for them.
 
 use super::mutations::{EditProject, ProjectEdit};
 use super::{ProjectId, ProjectParameters, ProjectRow, Projects};
 use crate::tenancy::{Action, Module};
+use crate::ui::choice::{Choice, Entry};
 use crate::ui::feedback::{failure, loading, nothing};
 use crate::ui::icon::{Icon, icon};
 use crate::ui::person::avatar;
@@ -11,12 +12,22 @@ use crate::ui::time::When;
 use crate::ui::tint::{Touch, use_tint};
 use leptos::prelude::*;
 use leptos_meta::Title;
+use leptos_router::hooks::use_query_map;
 use millstream::hooks::{LiveQuery, mutate, use_list, use_pending};
+
+/// What the address asks for.
+fn asked() -> Memo<ProjectParameters> {
+    let query = use_query_map();
+    Memo::new(move |_| {
+        query.with(|query| ProjectParameters { archived: query.get("archived").as_deref() == Some("true") })
+    })
+}
 
 #[component]
 pub fn ProjectsPage() -> impl IntoView {
     let place = expect_context::<Place>();
-    let projects = use_list::<Projects>(move || place.id(), ProjectParameters::default);
+    let parameters = asked();
+    let projects = use_list::<Projects>(move || place.id(), move || parameters.get());
     let is_creating = RwSignal::new(false);
     let count = move || match projects.get() {
         Some(Ok(projects)) => projects.len().to_string(),
@@ -45,6 +56,7 @@ pub fn ProjectsPage() -> impl IntoView {
                         })
                 }}
             </header>
+            <Filters parameters />
             <Suspense fallback=|| loading("projects")>
                 {
                     let state = Memo::new(move |_| {
@@ -52,8 +64,11 @@ pub fn ProjectsPage() -> impl IntoView {
                     });
                     move || {
                         let view = match state.get()? {
+                            Ok(true) if parameters.get().archived => {
+                                nothing("No archived projects", "What is done can be archived on its page, and is found here then.")
+                            }
                             Ok(true) => nothing("No projects yet", "A project gathers orders and the people who work on them."),
-                            Ok(false) => view! { <Table projects /> }.into_any(),
+                            Ok(false) => view! { <Table projects parameters /> }.into_any(),
                             Err(error) => failure(&error, move || projects.retry()),
                         };
                         Some(view)
@@ -66,14 +81,46 @@ pub fn ProjectsPage() -> impl IntoView {
 }
 
 #[component]
-fn Table(projects: LiveQuery<Vec<ProjectRow>>) -> impl IntoView {
+fn Filters(parameters: Memo<ProjectParameters>) -> impl IntoView {
+    let place = expect_context::<Place>();
+    let go = StoredValue::new(go());
+    let archived = Signal::derive(move || if parameters.get().archived { "true".to_owned() } else { String::new() });
+    let entries = Signal::derive(|| {
+        [("", "Current"), ("true", "Archived")].map(|(value, label)| (value.to_owned(), label.to_owned())).to_vec()
+            as Vec<Entry>
+    });
+    let turn = move |archived: String| {
+        let query = if archived.is_empty() { "" } else { "?archived=true" };
+        go.with_value(|go| go(&place.path(&format!("projects{query}"))));
+    };
+    view! {
+        <form class="filters" aria-label="Filter projects" method="get">
+            <label class="filter" data-active=move || parameters.get().archived.then_some("")>
+                <span>"Show"</span>
+                <Choice value=archived entries name="archived" choose=Callback::new(turn) />
+            </label>
+            <noscript>
+                <button class="button">"Apply"</button>
+            </noscript>
+        </form>
+    }
+}
+
+#[component]
+fn Table(projects: LiveQuery<Vec<ProjectRow>>, parameters: Memo<ProjectParameters>) -> impl IntoView {
     let all = Memo::new(move |before: Option<&Vec<ProjectRow>>| {
         projects.get().and_then(Result::ok).or(before.cloned()).unwrap_or_default()
     });
     let known = StoredValue::new(None::<i64>);
     Effect::new(move |_| {
+        parameters.track();
+        known.set_value(None);
+    });
+    Effect::new(move |_| {
         let latest = all.with(|all| all.iter().map(|project| project.updated_at).max());
-        known.set_value(latest.max(known.get_value()));
+        if !projects.is_previous() {
+            known.set_value(latest.max(known.get_value()));
+        }
     });
     view! {
         <div class="frame">

@@ -308,3 +308,82 @@ impl Mutation for RestoreProject {
         api::restore(self.organization, mutation, self.project.id).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::projects::ProjectParameters;
+    use millstream::live::ListQuery;
+    use millstream::overlay::{AnyValue, PendingMutation};
+    use std::sync::Arc;
+
+    const ORGANIZATION: OrganizationId = OrganizationId(Uuid::from_u128(1));
+
+    fn project(number: u128, archived: bool) -> Project {
+        Project {
+            id: ProjectId(Uuid::from_u128(number)),
+            name: format!("Project {number}"),
+            archived,
+            members: Vec::new(),
+            orders: Vec::new(),
+            updated_at: 0,
+            updated_by: None,
+            updated_by_name: None,
+        }
+    }
+
+    fn ada() -> (PersonId, String) {
+        (PersonId(Uuid::from_u128(2)), "Ada".to_owned())
+    }
+
+    /// The projects of the list, and which of them says that it is archived, with the mutation over it.
+    fn shown(over: &impl Mutation, archived: bool, numbers: &[u128]) -> Vec<(u128, bool)> {
+        let key = Projects::list_key(ORGANIZATION, &ProjectParameters { archived });
+        let rows: Vec<_> = numbers.iter().map(|number| ProjectRow::from(&project(*number, archived))).collect();
+        let value = PendingMutation::over(over, &key, Some(Arc::new(rows) as AnyValue));
+        let rows = value.as_ref().and_then(|value| value.downcast_ref::<Vec<ProjectRow>>()).cloned();
+        rows.unwrap_or_default().iter().map(|row| (row.id.0.as_u128(), row.archived)).collect()
+    }
+
+    #[test]
+    fn archiving_moves_a_project_from_one_list_to_its_place_in_the_other() {
+        let archive = |from: bool| EditProject {
+            organization: ORGANIZATION,
+            id: ProjectId(Uuid::from_u128(5)),
+            edit: ProjectEdit::Archive(Change { from, to: !from }, ProjectRow::from(&project(5, from))),
+            by: ada(),
+        };
+        assert_eq!(shown(&archive(false), false, &[6, 5, 4]), [(6, false), (4, false)]);
+        assert_eq!(shown(&archive(false), true, &[8, 2]), [(8, true), (5, true), (2, true)]);
+        assert_eq!(shown(&archive(true), true, &[5]), []);
+        assert_eq!(shown(&archive(true), false, &[6, 4]), [(6, false), (5, false), (4, false)]);
+        assert_eq!(shown(&archive(false), true, &[5]), [(5, true)], "there already");
+    }
+
+    #[test]
+    fn deleting_takes_a_project_from_its_list_and_restoring_puts_it_back() {
+        let delete = DeleteProject { organization: ORGANIZATION, id: ProjectId(Uuid::from_u128(5)) };
+        assert_eq!(shown(&delete, false, &[6, 5]), [(6, false)]);
+        let restore =
+            |archived| RestoreProject { organization: ORGANIZATION, project: project(5, archived), by: ada() };
+        assert_eq!(shown(&restore(false), false, &[6, 4]), [(6, false), (5, false), (4, false)]);
+        assert_eq!(shown(&restore(false), true, &[6, 4]), [(6, true), (4, true)]);
+        assert_eq!(shown(&restore(true), true, &[]), [(5, true)]);
+        let key = Projects::record_key(ORGANIZATION, ProjectId(Uuid::from_u128(5)));
+        let value = PendingMutation::over(&restore(false), &key, None);
+        let record = value.as_ref().and_then(|value| value.downcast_ref::<Project>());
+        assert_eq!(record.and_then(|project| project.updated_by_name.as_deref()), Some("Ada"));
+    }
+
+    #[test]
+    fn a_new_project_does_not_appear_among_the_archived_ones() {
+        let create = EditProject {
+            organization: ORGANIZATION,
+            id: ProjectId(Uuid::from_u128(9)),
+            edit: ProjectEdit::Create { name: "New".to_owned() },
+            by: ada(),
+        };
+        assert_eq!(shown(&create, true, &[1]), [(1, true)]);
+        assert_eq!(shown(&create, false, &[1]), [(9, false), (1, false)]);
+    }
+}

@@ -1,7 +1,7 @@
 //! One project: its name, its members and its orders.
 
-use super::mutations::{EditProject, ProjectEdit};
-use super::{Project, ProjectId, ProjectMember, ProjectOrder, Projects};
+use super::mutations::{DeleteProject, EditProject, ProjectEdit};
+use super::{Project, ProjectId, ProjectMember, ProjectOrder, ProjectRow, Projects};
 use crate::change::Change;
 use crate::orders::{OrderPage, OrderParameters, Orders, PageOf, Sort};
 use crate::tenancy::{Action, Member, Members, Module};
@@ -10,7 +10,7 @@ use crate::ui::editing::InPlace;
 use crate::ui::feedback::{failure, loading};
 use crate::ui::icon::{Icon, icon};
 use crate::ui::person::person;
-use crate::ui::shell::Place;
+use crate::ui::shell::{Place, go};
 use crate::ui::tint::{Touch, use_tint};
 use leptos::prelude::*;
 use leptos_meta::Title;
@@ -107,6 +107,13 @@ fn Sheet(
     });
     let tint = use_tint(touch, place.person(), None);
     let rename = move |(from, to): (String, String)| edit(place, last, ProjectEdit::Rename(Change { from, to }));
+    let is_archived = Signal::derive(move || last.with(|project| project.as_ref().is_some_and(|it| it.archived)));
+    let archive = move |_| {
+        if let Some(row) = last.with_untracked(|project| project.as_ref().map(ProjectRow::from)) {
+            let from = row.archived;
+            edit(place, last, ProjectEdit::Archive(Change { from, to: !from }, row));
+        }
+    };
     view! {
         <Title text=move || name.get() />
         <header class="page-header">
@@ -118,6 +125,19 @@ fn Sheet(
                     <li aria-current="page">{name}</li>
                 </ol>
             </nav>
+            {move || is_archived.get().then(|| view! { <span class="hint">"Archived"</span> })}
+            {move || {
+                may_change
+                    .get()
+                    .then(|| {
+                        view! {
+                            <button class="button" data-kind="quiet" type="button" on:click=archive>
+                                {move || if is_archived.get() { "Take out of the archive" } else { "Archive" }}
+                            </button>
+                        }
+                    })
+            }}
+            {move || place.may(Module::Projects, Action::Delete).then(|| view! { <Delete last /> })}
         </header>
         <article class="record" data-layout="even">
             <div class="record-title">
@@ -138,6 +158,56 @@ fn Sheet(
                 <MembersOf last everybody may_change />
             </div>
         </article>
+    }
+}
+
+#[component]
+fn Delete(last: Memo<Option<Project>>) -> impl IntoView {
+    let place = expect_context::<Place>();
+    let dialog = NodeRef::<leptos::html::Dialog>::new();
+    let go = StoredValue::new(go());
+    let ask = move |_| {
+        if let Some(dialog) = dialog.get() {
+            drop(dialog.show_modal());
+        }
+    };
+    let delete = move |_| {
+        // Closed first: with the project goes the page that it stands on.
+        if let Some(dialog) = dialog.get() {
+            dialog.close();
+        }
+        if let Some(id) = last.with_untracked(|project| project.as_ref().map(|project| project.id)) {
+            mutate(DeleteProject { organization: place.organization.get_untracked(), id });
+            go.with_value(|go| go(&place.path("projects")));
+        }
+    };
+    let what = move || {
+        last.with(|project| {
+            project.as_ref().map(|project| {
+                let orders = if project.orders.is_empty() { "" } else { " Its orders stay." };
+                format!("“{}” will be gone for everyone.{orders}", project.name)
+            })
+        })
+    };
+    view! {
+        <button class="button" data-kind="quiet" data-tone="danger" type="button" on:click=ask>
+            {icon(Icon::Trash)}
+            "Delete"
+        </button>
+        <dialog class="dialog" aria-labelledby="delete-title" node_ref=dialog>
+            <form class="form" method="dialog">
+                <h2 id="delete-title">"Delete this project?"</h2>
+                <p>{what}</p>
+                <footer>
+                    <button class="button" autofocus>
+                        "Keep it"
+                    </button>
+                    <button class="button" data-kind="danger" type="button" on:click=delete>
+                        "Delete project"
+                    </button>
+                </footer>
+            </form>
+        </dialog>
     }
 }
 
