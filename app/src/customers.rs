@@ -1,7 +1,7 @@
 //! Customers: master data, small and looked up everywhere.
 
 use leptos::prelude::*;
-use leptos::server_fn::codec::GetUrl;
+use millstream::calls::Reading;
 use millstream::key::Dependency;
 use millstream::live::{ListQuery, NoParameters};
 use millstream::{ApiError, Live, MutationId, OrganizationId, Read};
@@ -41,7 +41,7 @@ impl ListQuery for Customers {
 }
 
 /// The organization's customers, by name.
-#[server(name = ListCustomers, prefix = "/api", endpoint = "customers/list", input = GetUrl)]
+#[server(name = ListCustomers, prefix = "/api", endpoint = "customers/list", protocol = Reading)]
 pub async fn customers(
     organization: OrganizationId,
     #[server(default)] pending: Vec<MutationId>,

@@ -4,13 +4,12 @@ use super::{LineChanges, LineId, Order, OrderChanges, OrderId, OrderPage, Sort, 
 use crate::customers::CustomerId;
 use crate::tenancy::session::Done;
 use leptos::prelude::*;
-use leptos::server_fn::codec::GetUrl;
-use millstream::arguments::Arguments;
+use millstream::calls::{Reading, Writing};
 use millstream::{ApiError, MutationId, OrganizationId, PersonId, Read, Written};
 use time::Date;
 
 /// A page of the organization's orders.
-#[server(prefix = "/api", endpoint = "orders/list", input = GetUrl)]
+#[server(prefix = "/api", endpoint = "orders/list", protocol = Reading)]
 pub async fn list(
     organization: OrganizationId,
     #[server(default)] status: Option<Status>,
@@ -27,7 +26,7 @@ pub async fn list(
 }
 
 /// One order with its lines.
-#[server(prefix = "/api", endpoint = "orders/get", input = GetUrl)]
+#[server(prefix = "/api", endpoint = "orders/get", protocol = Reading)]
 pub async fn get(
     organization: OrganizationId,
     id: OrderId,
@@ -38,7 +37,7 @@ pub async fn get(
 }
 
 /// Makes an order. Its id is the client's, its number the server's.
-#[server(prefix = "/api", endpoint = "orders/create", input = Arguments)]
+#[server(prefix = "/api", endpoint = "orders/create", protocol = Writing)]
 pub async fn create(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -74,7 +73,7 @@ pub async fn create(
 }
 
 /// Changes fields of an order.
-#[server(prefix = "/api", endpoint = "orders/update", input = Arguments)]
+#[server(prefix = "/api", endpoint = "orders/update", protocol = Writing)]
 pub async fn update(
     organization: OrganizationId,
     id: OrderId,
@@ -97,7 +96,7 @@ pub async fn update(
 }
 
 /// Deletes an order and its lines.
-#[server(prefix = "/api", endpoint = "orders/delete", input = Arguments)]
+#[server(prefix = "/api", endpoint = "orders/delete", protocol = Writing)]
 pub async fn delete(
     organization: OrganizationId,
     id: OrderId,
@@ -117,7 +116,7 @@ pub async fn delete(
 }
 
 /// Adds a line below the others.
-#[server(prefix = "/api", endpoint = "orders/add_line", input = Arguments)]
+#[server(prefix = "/api", endpoint = "orders/add_line", protocol = Writing)]
 pub async fn add_line(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -151,7 +150,7 @@ pub async fn add_line(
 }
 
 /// Changes fields of a line.
-#[server(prefix = "/api", endpoint = "orders/update_line", input = Arguments)]
+#[server(prefix = "/api", endpoint = "orders/update_line", protocol = Writing)]
 pub async fn update_line(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -175,7 +174,7 @@ pub async fn update_line(
 }
 
 /// Removes a line.
-#[server(prefix = "/api", endpoint = "orders/remove_line", input = Arguments)]
+#[server(prefix = "/api", endpoint = "orders/remove_line", protocol = Writing)]
 pub async fn remove_line(
     organization: OrganizationId,
     mutation_id: MutationId,

@@ -3,12 +3,11 @@
 use super::{Project, ProjectChanges, ProjectId, ProjectRow};
 use crate::orders::OrderId;
 use leptos::prelude::*;
-use leptos::server_fn::codec::GetUrl;
-use millstream::arguments::Arguments;
+use millstream::calls::{Reading, Writing};
 use millstream::{ApiError, MutationId, OrganizationId, PersonId, Read, Written};
 
 /// The organization's projects, newest first.
-#[server(prefix = "/api", endpoint = "projects/list", input = GetUrl)]
+#[server(prefix = "/api", endpoint = "projects/list", protocol = Reading)]
 pub async fn list(
     organization: OrganizationId,
     #[server(default)] pending: Vec<MutationId>,
@@ -18,7 +17,7 @@ pub async fn list(
 }
 
 /// One project with its members and orders.
-#[server(prefix = "/api", endpoint = "projects/get", input = GetUrl)]
+#[server(prefix = "/api", endpoint = "projects/get", protocol = Reading)]
 pub async fn get(
     organization: OrganizationId,
     id: ProjectId,
@@ -31,7 +30,7 @@ pub async fn get(
 }
 
 /// Makes a project.
-#[server(prefix = "/api", endpoint = "projects/create", input = Arguments)]
+#[server(prefix = "/api", endpoint = "projects/create", protocol = Writing)]
 pub async fn create(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -43,7 +42,7 @@ pub async fn create(
 }
 
 /// Changes fields of a project.
-#[server(prefix = "/api", endpoint = "projects/update", input = Arguments)]
+#[server(prefix = "/api", endpoint = "projects/update", protocol = Writing)]
 pub async fn update(
     organization: OrganizationId,
     id: ProjectId,
@@ -54,7 +53,7 @@ pub async fn update(
 }
 
 /// Puts a member of the organization on the project. One who is there already stays.
-#[server(prefix = "/api", endpoint = "projects/add_member", input = Arguments)]
+#[server(prefix = "/api", endpoint = "projects/add_member", protocol = Writing)]
 pub async fn add_member(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -66,7 +65,7 @@ pub async fn add_member(
 }
 
 /// Takes a member off the project.
-#[server(prefix = "/api", endpoint = "projects/remove_member", input = Arguments)]
+#[server(prefix = "/api", endpoint = "projects/remove_member", protocol = Writing)]
 pub async fn remove_member(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -78,7 +77,7 @@ pub async fn remove_member(
 }
 
 /// Puts an order into the project. One that is there already stays.
-#[server(prefix = "/api", endpoint = "projects/add_order", input = Arguments)]
+#[server(prefix = "/api", endpoint = "projects/add_order", protocol = Writing)]
 pub async fn add_order(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -90,7 +89,7 @@ pub async fn add_order(
 }
 
 /// Takes an order out of the project.
-#[server(prefix = "/api", endpoint = "projects/remove_order", input = Arguments)]
+#[server(prefix = "/api", endpoint = "projects/remove_order", protocol = Writing)]
 pub async fn remove_order(
     organization: OrganizationId,
     mutation_id: MutationId,

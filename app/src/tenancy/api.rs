@@ -4,8 +4,7 @@ use super::session::Done;
 use super::{Belonging, Member, Role};
 use crate::customers::CustomerId;
 use leptos::prelude::*;
-use leptos::server_fn::codec::GetUrl;
-use millstream::arguments::Arguments;
+use millstream::calls::{Reading, Writing};
 use millstream::{ApiError, MutationId, OrganizationId, PersonId, Read, Written};
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +36,7 @@ crate::closed_set! {
 }
 
 /// The organizations of the person.
-#[server(prefix = "/api", endpoint = "organizations/list", input = GetUrl)]
+#[server(prefix = "/api", endpoint = "organizations/list", protocol = Reading)]
 pub async fn organizations() -> Result<Read<Vec<Belonging>>, ApiError> {
     let (database, person) = crate::request::begin()?;
     let Read { data, snapshot, epoch, contains } = super::session::acting::me(&database, person).await?;
@@ -45,7 +44,7 @@ pub async fn organizations() -> Result<Read<Vec<Belonging>>, ApiError> {
 }
 
 /// Makes an organization, with the person as its owner. The id is the client's, so that a repeat is no second one.
-#[server(prefix = "/api", endpoint = "organizations/create", input = Arguments)]
+#[server(prefix = "/api", endpoint = "organizations/create", protocol = Writing)]
 pub async fn create_organization(
     mutation_id: MutationId,
     id: OrganizationId,
@@ -76,7 +75,7 @@ pub async fn create_organization(
 }
 
 /// The members of the organization, by name.
-#[server(prefix = "/api", endpoint = "organizations/members", input = GetUrl)]
+#[server(prefix = "/api", endpoint = "organizations/members", protocol = Reading)]
 pub async fn members(
     organization: OrganizationId,
     #[server(default)] pending: Vec<MutationId>,
@@ -86,7 +85,7 @@ pub async fn members(
 }
 
 /// Makes an invitation for one role, and gives its link.
-#[server(prefix = "/api", endpoint = "organizations/invite", input = Arguments)]
+#[server(prefix = "/api", endpoint = "organizations/invite", protocol = Writing)]
 pub async fn invite(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -97,7 +96,7 @@ pub async fn invite(
 }
 
 /// Gives a member another role.
-#[server(prefix = "/api", endpoint = "organizations/set_role", input = Arguments)]
+#[server(prefix = "/api", endpoint = "organizations/set_role", protocol = Writing)]
 pub async fn set_role(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -109,7 +108,7 @@ pub async fn set_role(
 }
 
 /// Removes a member; their open screens of the organization end at once.
-#[server(prefix = "/api", endpoint = "organizations/remove_member", input = Arguments)]
+#[server(prefix = "/api", endpoint = "organizations/remove_member", protocol = Writing)]
 pub async fn remove_member(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -119,13 +118,13 @@ pub async fn remove_member(
 }
 
 /// What the invitation with this token is for.
-#[server(name = ReadInvitation, prefix = "/api", endpoint = "organizations/invitation", input = GetUrl)]
+#[server(name = ReadInvitation, prefix = "/api", endpoint = "organizations/invitation", protocol = Reading)]
 pub async fn invitation(token: String) -> Result<Invitation, ApiError> {
     acting::invitation(token).await
 }
 
 /// Joins the organization of the invitation, and gives its id.
-#[server(prefix = "/api", endpoint = "organizations/accept", input = Arguments)]
+#[server(prefix = "/api", endpoint = "organizations/accept", protocol = Writing)]
 pub async fn accept(mutation_id: MutationId, token: String) -> Result<Written<OrganizationId>, ApiError> {
     acting::accept(mutation_id, token).await
 }
