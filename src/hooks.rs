@@ -97,17 +97,20 @@ pub fn use_list<L: ListQuery>(
     parameters: impl Fn() -> L::Parameters + Send + Sync + 'static,
 ) -> LiveQuery<L::List> {
     let key = Memo::new(move |_| L::list_key(organization(), &parameters()));
-    use_query(key, Previous::Shown, |key, pending| {
-        let parameters = match &key.shape {
-            Shape::List(text) => serde_json::from_str::<L::Parameters>(text),
-            Shape::Record(_) => serde_json::from_str("null"),
-        };
-        async move {
-            // The text was written by the same type: this fails only if that type does not read what it writes.
-            let parameters = parameters.map_err(|why| ApiError::field("list", why.to_string()))?;
-            L::fetch_list(key.organization, parameters, pending).await
-        }
-    })
+    use_query(key, Previous::Shown, fetch_list::<L>)
+}
+
+// Not a closure above: that would be another type, with all that is generic over it, for each place that reads lists.
+fn fetch_list<L: ListQuery>(key: QueryKey, pending: Vec<MutationId>) -> impl Future<Output = Answer<L::List>> + Send {
+    let parameters = match &key.shape {
+        Shape::List(text) => serde_json::from_str::<L::Parameters>(text),
+        Shape::Record(_) => serde_json::from_str("null"),
+    };
+    async move {
+        // The text was written by the same type: this fails only if that type does not read what it writes.
+        let parameters = parameters.map_err(|why| ApiError::field("list", why.to_string()))?;
+        L::fetch_list(key.organization, parameters, pending).await
+    }
 }
 
 /// The record with this id, live.
@@ -116,14 +119,22 @@ pub fn use_record<L: RecordQuery>(
     id: impl Fn() -> L::Id + Send + Sync + 'static,
 ) -> LiveQuery<L::Record> {
     let key = Memo::new(move |_| L::record_key(organization(), id()));
-    use_query(key, Previous::Hidden, |key, pending| {
-        let id = match key.shape {
-            Shape::Record(id) => id,
-            Shape::List(_) => Uuid::nil(),
-        };
-        L::fetch_record(key.organization, L::Id::from(id), pending)
-    })
+    use_query(key, Previous::Hidden, fetch_record::<L>)
 }
+
+fn fetch_record<L: RecordQuery>(
+    key: QueryKey,
+    pending: Vec<MutationId>,
+) -> impl Future<Output = Answer<L::Record>> + Send {
+    let id = match key.shape {
+        Shape::Record(id) => id,
+        Shape::List(_) => Uuid::nil(),
+    };
+    L::fetch_record(key.organization, L::Id::from(id), pending)
+}
+
+/// What a fetch brings.
+type Answer<V> = Result<Read<V>, ApiError>;
 
 /// Whether the value of the key before stands in until the first of the new one.
 #[derive(Clone, Copy, PartialEq)]
