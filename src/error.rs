@@ -1,6 +1,6 @@
 //! What a request answers when it does not answer data: one type, the same on the server, on the wire and in the page.
 
-use crate::snapshot::Stamp;
+use crate::snapshot::{Epoch, Snapshot, Stamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -69,32 +69,44 @@ pub struct ApiError {
     pub stamp: Option<Stamp>,
 }
 
+/// Not flattened: serde would keep the whole of it in memory and read it again from there, with a second reader of all
+/// that can be in it.
 #[derive(Serialize, Deserialize)]
 struct Envelope {
     error: Body,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     current: Option<serde_json::Value>,
-    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
-    stamp: Option<Stamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    snapshot: Option<Snapshot>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    epoch: Option<Epoch>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Body {
+pub(crate) struct Body {
     kind: Kind,
     message: String,
     #[serde(default)]
     fields: BTreeMap<String, String>,
 }
 
+impl From<Body> for ApiError {
+    fn from(Body { kind, message, fields }: Body) -> Self {
+        Self { kind, message, fields, current: None, stamp: None }
+    }
+}
+
 impl From<Envelope> for ApiError {
-    fn from(Envelope { error: Body { kind, message, fields }, current, stamp }: Envelope) -> Self {
-        Self { kind, message, fields, current, stamp }
+    fn from(Envelope { error, current, snapshot, epoch }: Envelope) -> Self {
+        let stamp = snapshot.zip(epoch).map(|(snapshot, epoch)| Stamp { snapshot, epoch });
+        Self { current, stamp, ..error.into() }
     }
 }
 
 impl From<ApiError> for Envelope {
     fn from(ApiError { kind, message, fields, current, stamp }: ApiError) -> Self {
-        Self { error: Body { kind, message, fields }, current, stamp }
+        let (snapshot, epoch) = stamp.map(|stamp| (stamp.snapshot, stamp.epoch)).unzip();
+        Self { error: Body { kind, message, fields }, current, snapshot, epoch }
     }
 }
 

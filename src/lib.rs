@@ -25,6 +25,8 @@ pub mod wire;
 pub mod arguments;
 #[cfg(feature = "browser")]
 pub mod browser;
+#[cfg(feature = "hooks")]
+pub mod calls;
 #[cfg(feature = "feed")]
 pub mod feed;
 #[cfg(feature = "hooks")]

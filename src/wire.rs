@@ -1,7 +1,7 @@
 //! What passes between client and server: the envelopes of answers and the frames of the live connection.
 //! `docs/protocol.md` is the contract; the tests at the foot hold its examples.
 
-use crate::error::ApiError;
+use crate::error::{ApiError, Body};
 use crate::key::{OrganizationId, PersonId, WireKey};
 use crate::overlay::MutationId;
 use crate::snapshot::{Epoch, Snapshot, Stamp, Xid};
@@ -73,7 +73,7 @@ pub struct Watch {
 
 /// A frame from the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", try_from = "FrameRead")]
 pub enum ServerFrame {
     /// The first frame: who the server takes this connection to be.
     Hello {
@@ -90,6 +90,58 @@ pub enum ServerFrame {
     },
     /// The client's frame was refused; the connection goes on.
     Error(ApiError),
+}
+
+/// A [`ServerFrame`] as it is read, whatever its type. To look at the type first, serde would keep the whole frame in
+/// memory and read it again from there, with a second reader of all that can be in it.
+#[derive(Deserialize)]
+struct FrameRead {
+    #[serde(rename = "type")]
+    kind: FrameKind,
+    person: Option<PersonId>,
+    at: Option<u64>,
+    organizations: Option<Vec<Rights>>,
+    error: Option<Body>,
+    cursor: Option<Snapshot>,
+    epoch: Option<Epoch>,
+    #[serde(default)]
+    stale: Vec<Stale>,
+    #[serde(default)]
+    watching: Vec<WatchNumber>,
+    #[serde(default)]
+    refused: Vec<Refused>,
+    #[serde(default)]
+    mutations: Vec<Passed>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum FrameKind {
+    Hello,
+    Tick,
+    Rights,
+    Pong,
+    Error,
+}
+
+impl TryFrom<FrameRead> for ServerFrame {
+    type Error = &'static str;
+
+    fn try_from(read: FrameRead) -> Result<Self, &'static str> {
+        let FrameRead { stale, watching, refused, mutations, .. } = read;
+        Ok(match read.kind {
+            FrameKind::Hello => Self::Hello { person: read.person.ok_or("a hello without a person")? },
+            FrameKind::Tick => {
+                let (cursor, epoch) = read.cursor.zip(read.epoch).ok_or("a tick without its cursor")?;
+                Self::Tick(Tick { cursor, epoch, stale, watching, refused, mutations })
+            }
+            FrameKind::Rights => {
+                Self::Rights { organizations: read.organizations.ok_or("rights without organizations")? }
+            }
+            FrameKind::Pong => Self::Pong { at: read.at.ok_or("a pong without its number")? },
+            FrameKind::Error => Self::Error(read.error.ok_or("an error without what it is")?.into()),
+        })
+    }
 }
 
 /// How far the feed has come, and which watched keys became stale on the way. A watched key that is not named **is
@@ -129,10 +181,23 @@ pub struct Stale {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "RefusedRead")]
 pub struct Refused {
     pub number: WatchNumber,
     #[serde(flatten)]
     pub error: ApiError,
+}
+
+#[derive(Deserialize)]
+struct RefusedRead {
+    number: WatchNumber,
+    error: Body,
+}
+
+impl From<RefusedRead> for Refused {
+    fn from(RefusedRead { number, error }: RefusedRead) -> Self {
+        Self { number, error: error.into() }
+    }
 }
 
 /// What became of the person's rights in an organization.

@@ -1,9 +1,10 @@
 //! Customers: master data, small and looked up everywhere.
 
 use leptos::prelude::*;
-use leptos::server_fn::codec::GetUrl;
+use millstream::calls::Reading;
 use millstream::key::Dependency;
 use millstream::live::{ListQuery, NoParameters};
+use millstream::requests::Requests;
 use millstream::{ApiError, Live, MutationId, OrganizationId, Read};
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +42,7 @@ impl ListQuery for Customers {
 }
 
 /// The organization's customers, by name.
-#[server(name = ListCustomers, prefix = "/api", endpoint = "customers/list", input = GetUrl, client = millstream::requests::Requests)]
+#[server(name = ListCustomers, prefix = "/api", endpoint = "customers/list", protocol = Reading, client = Requests)]
 pub async fn customers(
     organization: OrganizationId,
     #[server(default)] pending: Vec<MutationId>,

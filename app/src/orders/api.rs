@@ -4,13 +4,13 @@ use super::{LineChanges, LineId, Order, OrderChanges, OrderId, OrderPage, Sort, 
 use crate::customers::CustomerId;
 use crate::tenancy::session::Done;
 use leptos::prelude::*;
-use leptos::server_fn::codec::GetUrl;
-use millstream::arguments::Arguments;
+use millstream::calls::{Reading, Writing};
+use millstream::requests::Requests;
 use millstream::{ApiError, MutationId, OrganizationId, PersonId, Read, Written};
 use time::Date;
 
 /// A page of the organization's orders.
-#[server(prefix = "/api", endpoint = "orders/list", input = GetUrl, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "orders/list", protocol = Reading, client = Requests)]
 pub async fn list(
     organization: OrganizationId,
     #[server(default)] status: Option<Status>,
@@ -27,7 +27,7 @@ pub async fn list(
 }
 
 /// One order with its lines.
-#[server(prefix = "/api", endpoint = "orders/get", input = GetUrl, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "orders/get", protocol = Reading, client = Requests)]
 pub async fn get(
     organization: OrganizationId,
     id: OrderId,
@@ -38,7 +38,7 @@ pub async fn get(
 }
 
 /// Makes an order. Its id is the client's, its number the server's.
-#[server(prefix = "/api", endpoint = "orders/create", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "orders/create", protocol = Writing, client = Requests)]
 pub async fn create(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -74,7 +74,7 @@ pub async fn create(
 }
 
 /// Changes fields of an order.
-#[server(prefix = "/api", endpoint = "orders/update", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "orders/update", protocol = Writing, client = Requests)]
 pub async fn update(
     organization: OrganizationId,
     id: OrderId,
@@ -97,7 +97,7 @@ pub async fn update(
 }
 
 /// Deletes an order and its lines.
-#[server(prefix = "/api", endpoint = "orders/delete", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "orders/delete", protocol = Writing, client = Requests)]
 pub async fn delete(
     organization: OrganizationId,
     id: OrderId,
@@ -118,7 +118,7 @@ pub async fn delete(
 
 /// Brings back a deleted order with its lines, and into those of its projects that still exist. One that is there
 /// already stays as it is.
-#[server(prefix = "/api", endpoint = "orders/restore", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "orders/restore", protocol = Writing, client = Requests)]
 pub async fn restore(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -138,7 +138,7 @@ pub async fn restore(
 }
 
 /// Adds a line below the others.
-#[server(prefix = "/api", endpoint = "orders/add_line", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "orders/add_line", protocol = Writing, client = Requests)]
 pub async fn add_line(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -172,7 +172,7 @@ pub async fn add_line(
 }
 
 /// Changes fields of a line.
-#[server(prefix = "/api", endpoint = "orders/update_line", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "orders/update_line", protocol = Writing, client = Requests)]
 pub async fn update_line(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -196,7 +196,7 @@ pub async fn update_line(
 }
 
 /// Removes a line.
-#[server(prefix = "/api", endpoint = "orders/remove_line", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "orders/remove_line", protocol = Writing, client = Requests)]
 pub async fn remove_line(
     organization: OrganizationId,
     mutation_id: MutationId,

@@ -543,8 +543,7 @@ mod tests {
     use super::*;
     use crate::orders::Status;
     use millstream::live::ListQuery;
-    use millstream::overlay::{AnyValue, PendingMutation};
-    use std::sync::Arc;
+    use millstream::overlay::{AnyValue, ErasedMutation};
 
     const ORGANIZATION: OrganizationId = OrganizationId(Uuid::from_u128(1));
 
@@ -579,7 +578,7 @@ mod tests {
     /// The numbers on the page, in order, and its total, with the mutation over it.
     fn shown(over: &RestoreOrder, asked: &OrderParameters, page: OrderPage) -> (Vec<i64>, i64) {
         let key = Orders::list_key(ORGANIZATION, asked);
-        let value = PendingMutation::over(over, &key, Some(Arc::new(page) as AnyValue));
+        let value = ErasedMutation::over(over, &key, Some(Arc::new(page) as AnyValue));
         let page = value.as_ref().and_then(|value| value.downcast_ref::<OrderPage>()).cloned();
         page.map_or_else(Default::default, |page| (page.rows.iter().map(|row| row.created_at).collect(), page.total))
     }
@@ -616,7 +615,7 @@ mod tests {
     fn its_record_says_who_restores_it_until_the_server_has_put_it_back() {
         let over = restored(row(5));
         let key = Orders::record_key(ORGANIZATION, OrderId(Uuid::from_u128(5)));
-        let value = PendingMutation::over(&over, &key, None);
+        let value = ErasedMutation::over(&over, &key, None);
         let order = value.as_ref().and_then(|value| value.downcast_ref::<Order>());
         let name = order.and_then(|order| order.row.updated_by_name.clone());
         assert_eq!(name.as_deref(), Some("Ada"));

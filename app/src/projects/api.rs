@@ -4,12 +4,12 @@ use super::{Project, ProjectChanges, ProjectId, ProjectRow};
 use crate::orders::OrderId;
 use crate::tenancy::session::Done;
 use leptos::prelude::*;
-use leptos::server_fn::codec::GetUrl;
-use millstream::arguments::Arguments;
+use millstream::calls::{Reading, Writing};
+use millstream::requests::Requests;
 use millstream::{ApiError, MutationId, OrganizationId, PersonId, Read, Written};
 
 /// The organization's current projects, or the archived ones, newest first.
-#[server(prefix = "/api", endpoint = "projects/list", input = GetUrl, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "projects/list", protocol = Reading, client = Requests)]
 pub async fn list(
     organization: OrganizationId,
     #[server(default)] archived: bool,
@@ -22,7 +22,7 @@ pub async fn list(
 }
 
 /// One project with its members and orders.
-#[server(prefix = "/api", endpoint = "projects/get", input = GetUrl, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "projects/get", protocol = Reading, client = Requests)]
 pub async fn get(
     organization: OrganizationId,
     id: ProjectId,
@@ -35,7 +35,7 @@ pub async fn get(
 }
 
 /// Makes a project.
-#[server(prefix = "/api", endpoint = "projects/create", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "projects/create", protocol = Writing, client = Requests)]
 pub async fn create(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -47,7 +47,7 @@ pub async fn create(
 }
 
 /// Changes fields of a project.
-#[server(prefix = "/api", endpoint = "projects/update", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "projects/update", protocol = Writing, client = Requests)]
 pub async fn update(
     organization: OrganizationId,
     id: ProjectId,
@@ -58,7 +58,7 @@ pub async fn update(
 }
 
 /// Deletes a project. Its orders stay.
-#[server(prefix = "/api", endpoint = "projects/delete", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "projects/delete", protocol = Writing, client = Requests)]
 pub async fn delete(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -79,7 +79,7 @@ pub async fn delete(
 
 /// Brings back a deleted project, with the members who still are members of the organization and the orders that still
 /// exist. One that is there already stays as it is.
-#[server(prefix = "/api", endpoint = "projects/restore", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "projects/restore", protocol = Writing, client = Requests)]
 pub async fn restore(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -89,7 +89,7 @@ pub async fn restore(
 }
 
 /// Puts a member of the organization on the project. One who is there already stays.
-#[server(prefix = "/api", endpoint = "projects/add_member", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "projects/add_member", protocol = Writing, client = Requests)]
 pub async fn add_member(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -101,7 +101,7 @@ pub async fn add_member(
 }
 
 /// Takes a member off the project.
-#[server(prefix = "/api", endpoint = "projects/remove_member", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "projects/remove_member", protocol = Writing, client = Requests)]
 pub async fn remove_member(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -113,7 +113,7 @@ pub async fn remove_member(
 }
 
 /// Puts an order into the project. One that is there already stays.
-#[server(prefix = "/api", endpoint = "projects/add_order", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "projects/add_order", protocol = Writing, client = Requests)]
 pub async fn add_order(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -125,7 +125,7 @@ pub async fn add_order(
 }
 
 /// Takes an order out of the project.
-#[server(prefix = "/api", endpoint = "projects/remove_order", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "projects/remove_order", protocol = Writing, client = Requests)]
 pub async fn remove_order(
     organization: OrganizationId,
     mutation_id: MutationId,

@@ -314,8 +314,7 @@ mod tests {
     use super::*;
     use crate::projects::ProjectParameters;
     use millstream::live::ListQuery;
-    use millstream::overlay::{AnyValue, PendingMutation};
-    use std::sync::Arc;
+    use millstream::overlay::{AnyValue, ErasedMutation};
 
     const ORGANIZATION: OrganizationId = OrganizationId(Uuid::from_u128(1));
 
@@ -340,7 +339,7 @@ mod tests {
     fn shown(over: &impl Mutation, archived: bool, numbers: &[u128]) -> Vec<(u128, bool)> {
         let key = Projects::list_key(ORGANIZATION, &ProjectParameters { archived });
         let rows: Vec<_> = numbers.iter().map(|number| ProjectRow::from(&project(*number, archived))).collect();
-        let value = PendingMutation::over(over, &key, Some(Arc::new(rows) as AnyValue));
+        let value = ErasedMutation::over(over, &key, Some(Arc::new(rows) as AnyValue));
         let rows = value.as_ref().and_then(|value| value.downcast_ref::<Vec<ProjectRow>>()).cloned();
         rows.unwrap_or_default().iter().map(|row| (row.id.0.as_u128(), row.archived)).collect()
     }
@@ -362,7 +361,7 @@ mod tests {
 
     #[test]
     fn deleting_takes_a_project_from_its_list_and_restoring_puts_it_back() {
-        let delete = DeleteProject { organization: ORGANIZATION, id: ProjectId(Uuid::from_u128(5)) };
+        let delete = DeleteProject { organization: ORGANIZATION, project: project(5, false), by: ada() };
         assert_eq!(shown(&delete, false, &[6, 5]), [(6, false)]);
         let restore =
             |archived| RestoreProject { organization: ORGANIZATION, project: project(5, archived), by: ada() };
@@ -370,7 +369,7 @@ mod tests {
         assert_eq!(shown(&restore(false), true, &[6, 4]), [(6, true), (4, true)]);
         assert_eq!(shown(&restore(true), true, &[]), [(5, true)]);
         let key = Projects::record_key(ORGANIZATION, ProjectId(Uuid::from_u128(5)));
-        let value = PendingMutation::over(&restore(false), &key, None);
+        let value = ErasedMutation::over(&restore(false), &key, None);
         let record = value.as_ref().and_then(|value| value.downcast_ref::<Project>());
         assert_eq!(record.and_then(|project| project.updated_by_name.as_deref()), Some("Ada"));
     }

@@ -176,8 +176,8 @@ fn Delete(last: Memo<Option<Project>>) -> impl IntoView {
         if let Some(dialog) = dialog.get() {
             dialog.close();
         }
-        if let Some(id) = last.with_untracked(|project| project.as_ref().map(|project| project.id)) {
-            mutate(DeleteProject { organization: place.organization.get_untracked(), id });
+        if let Some(project) = last.get_untracked() {
+            mutate(DeleteProject { organization: place.organization.get_untracked(), project, by: place.author() });
             go.with_value(|go| go(&place.path("projects")));
         }
     };

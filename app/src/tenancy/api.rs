@@ -4,8 +4,8 @@ use super::session::Done;
 use super::{Belonging, Member, Role};
 use crate::customers::CustomerId;
 use leptos::prelude::*;
-use leptos::server_fn::codec::GetUrl;
-use millstream::arguments::Arguments;
+use millstream::calls::{Reading, Writing};
+use millstream::requests::Requests;
 use millstream::{ApiError, MutationId, OrganizationId, PersonId, Read, Written};
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +37,7 @@ crate::closed_set! {
 }
 
 /// The organizations of the person.
-#[server(prefix = "/api", endpoint = "organizations/list", input = GetUrl, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "organizations/list", protocol = Reading, client = Requests)]
 pub async fn organizations() -> Result<Read<Vec<Belonging>>, ApiError> {
     let (database, person) = crate::request::begin()?;
     let Read { data, snapshot, epoch, contains } = super::session::acting::me(&database, person).await?;
@@ -45,7 +45,7 @@ pub async fn organizations() -> Result<Read<Vec<Belonging>>, ApiError> {
 }
 
 /// Makes an organization, with the person as its owner. The id is the client's, so that a repeat is no second one.
-#[server(prefix = "/api", endpoint = "organizations/create", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "organizations/create", protocol = Writing, client = Requests)]
 pub async fn create_organization(
     mutation_id: MutationId,
     id: OrganizationId,
@@ -76,7 +76,7 @@ pub async fn create_organization(
 }
 
 /// The members of the organization, by name.
-#[server(prefix = "/api", endpoint = "organizations/members", input = GetUrl, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "organizations/members", protocol = Reading, client = Requests)]
 pub async fn members(
     organization: OrganizationId,
     #[server(default)] pending: Vec<MutationId>,
@@ -86,7 +86,7 @@ pub async fn members(
 }
 
 /// Makes an invitation for one role, and gives its link.
-#[server(prefix = "/api", endpoint = "organizations/invite", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "organizations/invite", protocol = Writing, client = Requests)]
 pub async fn invite(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -97,7 +97,7 @@ pub async fn invite(
 }
 
 /// Gives a member another role.
-#[server(prefix = "/api", endpoint = "organizations/set_role", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "organizations/set_role", protocol = Writing, client = Requests)]
 pub async fn set_role(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -109,7 +109,7 @@ pub async fn set_role(
 }
 
 /// Removes a member; their open screens of the organization end at once.
-#[server(prefix = "/api", endpoint = "organizations/remove_member", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "organizations/remove_member", protocol = Writing, client = Requests)]
 pub async fn remove_member(
     organization: OrganizationId,
     mutation_id: MutationId,
@@ -119,13 +119,13 @@ pub async fn remove_member(
 }
 
 /// What the invitation with this token is for.
-#[server(name = ReadInvitation, prefix = "/api", endpoint = "organizations/invitation", input = GetUrl, client = millstream::requests::Requests)]
+#[server(name = ReadInvitation, prefix = "/api", endpoint = "organizations/invitation", protocol = Reading, client = Requests)]
 pub async fn invitation(token: String) -> Result<Invitation, ApiError> {
     acting::invitation(token).await
 }
 
 /// Joins the organization of the invitation, and gives its id.
-#[server(prefix = "/api", endpoint = "organizations/accept", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "organizations/accept", protocol = Writing, client = Requests)]
 pub async fn accept(mutation_id: MutationId, token: String) -> Result<Written<OrganizationId>, ApiError> {
     acting::accept(mutation_id, token).await
 }

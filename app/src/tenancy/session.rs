@@ -2,8 +2,8 @@
 
 use super::Me;
 use leptos::prelude::*;
-use leptos::server_fn::codec::GetUrl;
-use millstream::arguments::Arguments;
+use millstream::calls::{Reading, Writing};
+use millstream::requests::Requests;
 use millstream::{ApiError, Read};
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Done {}
 
 /// Makes an account and signs in.
-#[server(prefix = "/api", endpoint = "session/sign_up", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "session/sign_up", protocol = Writing, client = Requests)]
 pub async fn sign_up(name: String, email: String, password: String) -> Result<Me, ApiError> {
     use crate::request::{services, text};
     use millstream::PersonId;
@@ -54,7 +54,7 @@ pub async fn sign_up(name: String, email: String, password: String) -> Result<Me
 }
 
 /// Signs in. The same address takes a form's POST too (see `server`), so that it works without JavaScript.
-#[server(prefix = "/api", endpoint = "session/sign_in", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "session/sign_in", protocol = Writing, client = Requests)]
 pub async fn sign_in(email: String, password: String) -> Result<Me, ApiError> {
     let services = crate::request::services()?;
     let person = acting::verify(&services, &email, password).await?;
@@ -63,7 +63,7 @@ pub async fn sign_in(email: String, password: String) -> Result<Me, ApiError> {
 }
 
 /// Ends the session everywhere it is open.
-#[server(prefix = "/api", endpoint = "session/sign_out", input = Arguments, client = millstream::requests::Requests)]
+#[server(prefix = "/api", endpoint = "session/sign_out", protocol = Writing, client = Requests)]
 pub async fn sign_out() -> Result<Done, ApiError> {
     let services = crate::request::services()?;
     if let Some(caller) = crate::request::caller() {
@@ -74,7 +74,7 @@ pub async fn sign_out() -> Result<Done, ApiError> {
 }
 
 /// Who is signed in, and where they belong.
-#[server(name = ReadMe, prefix = "/api", endpoint = "session/me", input = GetUrl, client = millstream::requests::Requests)]
+#[server(name = ReadMe, prefix = "/api", endpoint = "session/me", protocol = Reading, client = Requests)]
 pub async fn me() -> Result<Read<Me>, ApiError> {
     let (database, person) = crate::request::begin()?;
     acting::me(&database, person).await
