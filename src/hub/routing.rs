@@ -1,0 +1,336 @@
+//! What the hub decides: who watches what, and what each connection has yet to be told. Pure: no I/O, no lock, no
+//! wake-up; which connections have news is asked with [`Routing::take_woken`].
+
+use super::interest::{Interest, Watcher};
+use super::missed::{Candidate, Missed};
+use super::outgoing::Outgoing;
+use super::registry::Registry;
+use crate::error::{ApiError, Kind};
+use crate::feed::{Batch, Event, EventKind};
+use crate::key::{Dependency, OrganizationId, PersonId};
+use crate::snapshot::{Stamp, Xid};
+use crate::wire::{Passed, Refused, Rights, ServerFrame, Standing, WatchNumber};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use uuid::Uuid;
+
+/// Keys that one connection may watch.
+pub const MOST_WATCHES: usize = 2_000;
+
+/// Why the server ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// The server stops or restarts: come back at once.
+    GoingAway,
+    /// The database began a new life: come back, and everything held is stale.
+    NewEpoch,
+    /// Nobody is signed in any more with this connection's session.
+    SessionEnded,
+}
+
+pub(crate) type ConnectionId = u64;
+
+#[derive(Default)]
+pub(crate) struct Routing {
+    cursor: Option<Stamp>,
+    interest: Interest,
+    connections: HashMap<ConnectionId, Connection>,
+    people: HashMap<PersonId, HashSet<ConnectionId>>,
+    last_connection: ConnectionId,
+    woken: BTreeSet<ConnectionId>,
+}
+
+struct Connection {
+    person: PersonId,
+    session: Uuid,
+    watches: HashMap<WatchNumber, Watched>,
+    /// Grows with every change of the person's rights: a check that began before is void.
+    rights_version: u64,
+    outgoing: Outgoing,
+}
+
+struct Watched {
+    organization: OrganizationId,
+    dependencies: Vec<Dependency>,
+}
+
+/// What a batch came to, for the counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) events: usize,
+    pub(crate) matches: usize,
+    pub(crate) revocations: usize,
+}
+
+/// What came of registering keys.
+pub(crate) enum Registered {
+    As(Vec<Candidate>),
+    /// The rights that were asked for are old: ask again.
+    RightsChanged,
+}
+
+impl Routing {
+    /// The latest cursor; none before the feed's first step.
+    pub(crate) fn cursor(&self) -> Option<&Stamp> {
+        self.cursor.as_ref()
+    }
+
+    /// Connections and watches that stand now.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        (self.connections.len(), self.connections.values().map(|connection| connection.watches.len()).sum())
+    }
+
+    /// The connections that got something to be told since this was last asked.
+    pub(crate) fn take_woken(&mut self) -> BTreeSet<ConnectionId> {
+        std::mem::take(&mut self.woken)
+    }
+
+    // --------------------------------------------------------------------------------------------- connections
+
+    pub(crate) fn attach(&mut self, person: PersonId, session: Uuid) -> ConnectionId {
+        self.last_connection += 1;
+        let id = self.last_connection;
+        let connection =
+            Connection { person, session, watches: HashMap::new(), rights_version: 0, outgoing: Outgoing::default() };
+        self.connections.insert(id, connection);
+        self.people.entry(person).or_default().insert(id);
+        id
+    }
+
+    pub(crate) fn detach(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        for (number, Watched { organization, dependencies }) in &connection.watches {
+            self.interest.remove(*organization, dependencies, Watcher { connection: id, number: *number });
+        }
+        if let Some(others) = self.people.get_mut(&connection.person) {
+            others.remove(&id);
+            if others.is_empty() {
+                self.people.remove(&connection.person);
+            }
+        }
+    }
+
+    /// What the connection is to be told now; none where there is no news. `heartbeat` makes the cursor news.
+    pub(crate) fn take_frames(&mut self, id: ConnectionId, heartbeat: bool) -> (Vec<ServerFrame>, Option<Close>) {
+        let Some(connection) = self.connections.get_mut(&id) else { return (Vec::new(), Some(Close::GoingAway)) };
+        std::mem::take(&mut connection.outgoing).into_frames(self.cursor.clone(), heartbeat)
+    }
+
+    pub(crate) fn end_session(&mut self, session: Uuid) {
+        self.close_where(Close::SessionEnded, |connection| connection.session == session);
+    }
+
+    pub(crate) fn close_all(&mut self, reason: Close) {
+        self.close_where(reason, |_| true);
+    }
+
+    fn close_where(&mut self, reason: Close, which: impl Fn(&Connection) -> bool) {
+        for (id, connection) in self.connections.iter_mut().filter(|(_, connection)| which(connection)) {
+            connection.outgoing.close(reason);
+            self.woken.insert(*id);
+        }
+    }
+
+    /// Where the connection stands, its outgoing news are touched, and it is woken.
+    fn tell(&mut self, id: ConnectionId, news: impl FnOnce(&mut Outgoing)) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            news(&mut connection.outgoing);
+            self.woken.insert(id);
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------- watches
+
+    /// To be asked before the rights themselves, and given back to [`Routing::register`].
+    pub(crate) fn rights_version(&self, id: ConnectionId) -> Option<u64> {
+        self.connections.get(&id).map(|connection| connection.rights_version)
+    }
+
+    /// From here on changes are routed to the keys. Nothing is registered by rights that changed meanwhile.
+    pub(crate) fn register(
+        &mut self,
+        id: ConnectionId,
+        version: u64,
+        candidates: Vec<Candidate>,
+        refused: Vec<Refused>,
+    ) -> Registered {
+        match self.connections.get(&id) {
+            None => return Registered::As(Vec::new()),
+            Some(connection) if connection.rights_version != version => return Registered::RightsChanged,
+            Some(_) => {}
+        }
+        for refused in refused {
+            self.tell(id, |outgoing| outgoing.refused(refused));
+        }
+        let mut registered = Vec::new();
+        for candidate in candidates {
+            let number = candidate.watch.number;
+            let Some(connection) = self.connections.get_mut(&id) else { break };
+            let refusal = if connection.watches.contains_key(&number) {
+                Some(ApiError::field("number", "is taken by another watch of this connection"))
+            } else if connection.watches.len() >= MOST_WATCHES {
+                Some(ApiError::new(Kind::TooMany, format!("A connection watches at most {MOST_WATCHES} keys.")))
+            } else {
+                None
+            };
+            if let Some(error) = refusal {
+                self.tell(id, |outgoing| outgoing.refused(Refused { number, error }));
+                continue;
+            }
+            let organization = candidate.resolved.key.organization;
+            let dependencies = candidate.resolved.dependencies.clone();
+            self.interest.add(organization, &dependencies, Watcher { connection: id, number });
+            connection.watches.insert(number, Watched { organization, dependencies });
+            registered.push(candidate);
+        }
+        Registered::As(registered)
+    }
+
+    /// The event table was asked after the registration: from here on cursors vouch for the keys.
+    pub(crate) fn settle(&mut self, id: ConnectionId, candidates: &[Candidate], stale: &HashMap<WatchNumber, Missed>) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        for candidate in candidates {
+            let number = candidate.watch.number;
+            // Given back, or ended with the rights, while the question was under way.
+            if !connection.watches.contains_key(&number) {
+                continue;
+            }
+            connection.outgoing.watching(number);
+            match stale.get(&number) {
+                Some(Missed::Changes(xids)) => {
+                    xids.iter().for_each(|xid| connection.outgoing.stale(number, Some(*xid)));
+                }
+                Some(Missed::Unknown) => connection.outgoing.stale(number, None),
+                None => {}
+            }
+        }
+        self.woken.insert(id);
+    }
+
+    pub(crate) fn unwatch(&mut self, id: ConnectionId, numbers: &[WatchNumber]) {
+        for number in numbers {
+            self.forget(id, *number);
+        }
+    }
+
+    fn forget(&mut self, id: ConnectionId, number: WatchNumber) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.outgoing.forget(number);
+        if let Some(watched) = connection.watches.remove(&number) {
+            let watcher = Watcher { connection: id, number };
+            self.interest.remove(watched.organization, &watched.dependencies, watcher);
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------- changes
+
+    /// Takes what the feed found. Changes of rights go first: nobody is told of a row by rights that are gone.
+    pub(crate) fn apply(&mut self, registry: &Registry, batch: Batch) -> Tally {
+        let cursor = Stamp { snapshot: batch.cursor, epoch: batch.epoch };
+        let mut tally = Tally::default();
+        if batch.is_restart {
+            // Nothing says what happened between the cursors. Clients come back with their stamps and are told anew.
+            if self.cursor.replace(cursor).is_some() {
+                self.close_all(Close::NewEpoch);
+            }
+            return tally;
+        }
+        tally.events = batch.events.len();
+        for event in &batch.events {
+            tally.revocations += self.apply_rights(registry, event);
+        }
+        for (person, passed) in batch.passed {
+            self.passed(person, passed);
+        }
+        for table in &batch.tables {
+            if let Some(organization) = table.organization {
+                let watchers = self.interest.of_table(organization, &table.table);
+                tally.matches += self.tell_watchers(&watchers, None);
+            }
+        }
+        for event in &batch.events {
+            if let Some(organization) = event.organization {
+                let mut watchers = self.interest.of_change(organization, &event.change);
+                if let Some(audience) = &event.audience {
+                    watchers.retain(|watcher| {
+                        self.connections.get(&watcher.connection).is_some_and(|c| audience.contains(&c.person))
+                    });
+                }
+                tally.matches += self.tell_watchers(&watchers, Some(event.xid));
+            }
+            if let (Some(actor), Some(mutation_id)) = (event.actor, event.mutation) {
+                self.passed(actor, Passed { mutation_id, xid: event.xid });
+            }
+        }
+        self.cursor = Some(cursor);
+        tally
+    }
+
+    /// Gives the number of memberships that ended.
+    fn apply_rights(&mut self, registry: &Registry, event: &Event) -> usize {
+        let table = event.change.table.as_str();
+        let is_removal = event.kind == EventKind::Delete;
+        if registry.is_session_table(table) {
+            if is_removal {
+                self.end_session(event.record);
+            }
+        } else if registry.decides_rights(table) {
+            match event.person {
+                Some(person) => {
+                    let standing = if is_removal { Standing::Removed } else { Standing::Changed };
+                    self.change_rights(person, event.organization, standing);
+                    return usize::from(is_removal);
+                }
+                None => self.change_everybodys_rights(),
+            }
+        }
+        0
+    }
+
+    /// Gives how many were told.
+    fn tell_watchers(&mut self, watchers: &[Watcher], xid: Option<Xid>) -> usize {
+        for watcher in watchers {
+            self.tell(watcher.connection, |outgoing| outgoing.stale(watcher.number, xid));
+        }
+        watchers.len()
+    }
+
+    fn passed(&mut self, person: PersonId, passed: Passed) {
+        for id in self.of(person) {
+            self.tell(id, |outgoing| outgoing.passed(passed));
+        }
+    }
+
+    fn of(&self, person: PersonId) -> Vec<ConnectionId> {
+        self.people.get(&person).into_iter().flatten().copied().collect()
+    }
+
+    /// Ends the person's watches in the organization (in all, where none is named) on every connection, and says so.
+    fn change_rights(&mut self, person: PersonId, organization: Option<OrganizationId>, standing: Standing) {
+        for id in self.of(person) {
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            connection.rights_version += 1;
+            let mut told: HashSet<OrganizationId> = organization.into_iter().collect();
+            let mut ended = Vec::new();
+            for (number, watched) in &connection.watches {
+                if organization.is_none_or(|organization| watched.organization == organization) {
+                    told.insert(watched.organization);
+                    ended.push(*number);
+                }
+            }
+            for organization in told {
+                connection.outgoing.rights(Rights { organization, standing });
+            }
+            self.woken.insert(id);
+            for number in ended {
+                self.forget(id, number);
+            }
+        }
+    }
+
+    fn change_everybodys_rights(&mut self) {
+        let people: Vec<_> = self.people.keys().copied().collect();
+        for person in people {
+            self.change_rights(person, None, Standing::Changed);
+        }
+    }
+}
