@@ -31,6 +31,9 @@ pub mod hub;
 #[cfg(feature = "sql")]
 pub mod sql;
 
+#[cfg(all(test, feature = "hub"))]
+mod simulation;
+
 pub use error::{ApiError, Kind};
 pub use key::{OrganizationId, PersonId, QueryKey};
 pub use live::Live;
