@@ -241,10 +241,6 @@ impl Database {
         }
     }
 
-    pub(super) fn is_open(&self, xid: Xid) -> bool {
-        self.open.contains_key(&xid)
-    }
-
     /// Keeps the mutation's first answer; its transaction does not wait for the disk.
     pub(super) fn store(&mut self, person: PersonId, mutation: MutationId, written: Written) -> Written {
         let life = self.life;
@@ -264,6 +260,10 @@ impl Database {
 
     pub(super) fn recorded(&self, person: PersonId, mutation: MutationId) -> Option<(&Recorded, Xid)> {
         self.mutations.get(&(person, mutation)).map(|recorded| (recorded, recorded.xid))
+    }
+
+    pub(super) fn life_of_mutation(&self, person: PersonId, mutation: MutationId) -> Option<Life> {
+        self.mutations.get(&(person, mutation)).map(|done| done.life)
     }
 
     /// Whether what is seen then contains the mutation.

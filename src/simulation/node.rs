@@ -55,7 +55,7 @@ enum Handling {
 }
 
 /// What a server can do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Move {
     AskFeed,
     Apply,
@@ -186,7 +186,7 @@ impl Node {
                     let membership = product::membership(*organization, serving.person);
                     if !database.was_there_since(membership, cursor) {
                         return Err(format!(
-                            "a frame names a key of organization {organization} to a person whose removal was applied"
+                            "leak: a frame names a key of organization {organization} to a person whose removal was applied"
                         ));
                     }
                 }

@@ -13,6 +13,7 @@ use crate::sql::Outcome;
 use crate::wire::Read;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -132,7 +133,7 @@ pub(super) fn membership(organization: OrganizationId, person: PersonId) -> Uuid
 pub(super) struct Orders;
 pub(super) struct Members;
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct OrderParameters {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -219,11 +220,25 @@ pub(super) fn registry() -> Registry {
 }
 
 /// A query that a page shows.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Query {
     Orders(OrganizationId, OrderParameters),
     Order(OrganizationId, Uuid),
     Members(OrganizationId),
+}
+
+impl fmt::Debug for Query {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "{:X}/", self.organization().0.as_u128())?;
+        match self {
+            Query::Orders(_, OrderParameters { status, totals }) => {
+                let status = status.map(|status| format!(" of status {status}")).unwrap_or_default();
+                write!(to, "orders{status}{}", if *totals { " with totals" } else { "" })
+            }
+            Query::Order(_, id) => write!(to, "order {:x}", id.as_u128()),
+            Query::Members(_) => write!(to, "members"),
+        }
+    }
 }
 
 impl Query {

@@ -56,6 +56,17 @@ pub(super) struct Done {
 }
 
 impl Phase {
+    pub(super) fn number(&self) -> u32 {
+        match self {
+            Phase::Sent => 0,
+            Phase::Begun(_) => 1,
+            Phase::Changed(_) => 2,
+            Phase::Committed => 3,
+            Phase::Read(_) => 4,
+            Phase::Answered(_) => 5,
+        }
+    }
+
     pub(super) fn name(&self) -> String {
         match self {
             Phase::Sent => "sent".to_owned(),
@@ -83,14 +94,16 @@ impl Request {
         !matches!(self.phase, Phase::Sent | Phase::Answered(_))
     }
 
+    pub(super) fn is_in_transaction(&self) -> bool {
+        matches!(self.phase, Phase::Begun(_) | Phase::Changed(_))
+    }
+
     /// Whether the server can go on with it now.
     pub(super) fn can_go_on(&self, database: &Database) -> bool {
         match (&self.about, &self.phase) {
             (_, Phase::Answered(_)) => false,
             (About::Write { mutation, .. }, Phase::Sent) => !database.is_being_recorded(self.person, *mutation),
-            (About::Write { write, .. }, Phase::Begun(xid)) => {
-                !database.is_open(*xid) || database.can_lock(*xid, &write.locks(database))
-            }
+            (About::Write { write, .. }, Phase::Begun(xid)) => database.can_lock(*xid, &write.locks(database)),
             _ => true,
         }
     }
@@ -126,10 +139,6 @@ impl Request {
                     database.record(xid, self.person, mutation, true);
                     self.phase = Phase::Begun(xid);
                 }
-            }
-            // The database crashed meanwhile.
-            (About::Write { .. }, Phase::Begun(xid) | Phase::Changed(xid)) if !database.is_open(xid) => {
-                self.answer(Err(cut()));
             }
             (About::Write { mutation, write }, Phase::Begun(xid)) => {
                 let locks = write.locks(database);

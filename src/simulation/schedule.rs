@@ -2,6 +2,7 @@
 //! run again. Each step brings the numbers that its choices are resolved with.
 
 use super::node::Limits;
+use std::hash::{Hash, Hasher};
 
 /// SplitMix64 (Steele, Lea, Flood 2014), here so that a seed means the same for ever.
 pub(super) struct Chance(pub(super) u64);
@@ -17,6 +18,30 @@ impl Chance {
 
     pub(super) fn below(&mut self, bound: u32) -> u32 {
         self.next() % bound
+    }
+}
+
+/// FNV-1a: a name's number, the same in every build.
+#[derive(Clone, Copy)]
+pub(super) struct Name(u64);
+
+impl Name {
+    pub(super) fn of(named: impl Hash) -> u64 {
+        let mut name = Self(0xCBF2_9CE4_8422_2325);
+        named.hash(&mut name);
+        name.0
+    }
+}
+
+impl Hasher for Name {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -38,8 +63,10 @@ pub(super) struct Step {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
-    /// Whatever can go on goes on: `a` moves, chosen by `b`.
+    /// Whatever can go on goes on: a few moves, chosen by `b` and `c`.
     GoOn,
+    /// One such move, chosen by `a` and `b`.
+    Move,
     Observe,
     Unobserve,
     Mutate,
@@ -73,6 +100,18 @@ const FAULTS: [(What, u32); 11] = [
     (What::Clock, 3),
     (What::Collect, 3),
 ];
+
+impl Step {
+    /// The moves of which the step consists.
+    pub(super) fn moves(&self) -> Option<Vec<Step>> {
+        if self.what != What::GoOn {
+            return None;
+        }
+        let mut chance = Chance(u64::from(self.b) << 32 | u64::from(self.c));
+        let one = |_| Step { what: What::Move, a: chance.next(), b: chance.next(), c: 0 };
+        Some((0..1 + self.a % 8).map(one).collect())
+    }
+}
 
 impl Schedule {
     /// Each seed leaves some kinds of faults out, so that the others are seen by themselves too.
@@ -109,24 +148,30 @@ impl Schedule {
         Self { tabs, nodes, limits, steps }
     }
 
-    /// The shortest schedule that still fails, found by leaving out ever smaller parts (delta debugging, Zeller 2002)
-    /// and by making moves fewer.
-    pub(super) fn shrunk(mut self, fails: impl Fn(&Schedule) -> bool) -> Self {
-        let mut size = self.steps.len().div_ceil(2).max(1);
+    /// The same, with each move a step of its own.
+    fn in_single_moves(&self) -> Self {
+        let steps = self.steps.iter().flat_map(|step| step.moves().unwrap_or_else(|| vec![*step]));
+        Self { steps: steps.collect(), ..self.clone() }
+    }
+
+    /// The shortest schedule that still fails, found by leaving out ever smaller parts (delta debugging, Zeller 2002).
+    pub(super) fn shrunk(&self, fails: impl Fn(&Schedule) -> bool) -> Self {
+        let mut this = self.in_single_moves();
+        let mut size = this.steps.len().div_ceil(2).max(1);
         loop {
-            let before = self.steps.len();
+            let before = this.steps.len();
             let mut at = 0;
-            while at < self.steps.len() {
-                let mut shorter = self.clone();
-                shorter.steps.drain(at..(at + size).min(self.steps.len()));
+            while at < this.steps.len() {
+                let mut shorter = this.clone();
+                shorter.steps.drain(at..(at + size).min(this.steps.len()));
                 if fails(&shorter) {
-                    self = shorter;
+                    this = shorter;
                 } else {
                     at += size;
                 }
             }
-            if size == 1 && self.steps.len() == before {
-                return self;
+            if size == 1 && this.steps.len() == before {
+                return this;
             }
             size = size.div_ceil(2).max(1);
         }

@@ -5,6 +5,7 @@ use super::database::{Database, When};
 use super::link::LinkId;
 use super::product::{Query, Write};
 use super::request::Done;
+use super::schedule::Name;
 use crate::client::{Client, Effect, Ticket};
 use crate::error::{ApiError, Kind};
 use crate::key::{OrganizationId, PersonId, QueryKey, WireKey};
@@ -36,6 +37,8 @@ pub(super) struct Tab {
     unanswered: BTreeSet<WatchNumber>,
     /// Stamps of the values that were shown last.
     stamps: BTreeMap<Query, Stamp>,
+    /// How many requests it has made about each thing.
+    asked: BTreeMap<u64, u64>,
     /// Keys that may be read once without a change that affects them: rights changed, or they were named without xids.
     excused: BTreeSet<Query>,
 }
@@ -68,7 +71,7 @@ enum Fate {
     Wiped,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) enum Timer {
     Fetch(Query),
     Mutation(MutationId),
@@ -100,8 +103,17 @@ impl Tab {
             watches: BTreeMap::new(),
             unanswered: BTreeSet::new(),
             stamps: BTreeMap::new(),
+            asked: BTreeMap::new(),
             excused: BTreeSet::new(),
         }
+    }
+
+    /// A name for the next request about this thing: the same in every run in which the page asks as often.
+    pub(super) fn name_request(&mut self, place: usize, about: impl std::hash::Hash) -> u64 {
+        let about = Name::of((place, about));
+        let count = self.asked.entry(about).or_default();
+        *count += 1;
+        Name::of((about, *count))
     }
 
     pub(super) fn observed(&self) -> Vec<Query> {
@@ -155,7 +167,9 @@ impl Tab {
         fetches.sort_by(|one, other| one.0.cmp(&other.0));
         for (query, ticket, pending) in fetches {
             if let Some(other) = self.fetching.insert(query.clone(), ticket) {
-                return Err(format!("{query:?} is fetched ({ticket}) while a fetch of it is under way ({other})"));
+                return Err(format!(
+                    "two fetches: {query:?} is fetched ({ticket}) while a fetch of it is under way ({other})"
+                ));
             }
             self.justify(&query, database)?;
             wishes.push(Wish::Read { query, ticket, pending });
@@ -249,7 +263,7 @@ impl Tab {
                 continue; // given back meanwhile
             }
             if !self.unanswered.remove(number) {
-                return Err(format!("watch {number} is answered twice"));
+                return Err(format!("two answers: watch {number} is answered twice"));
             }
         }
         for refused in &tick.refused {
@@ -300,7 +314,7 @@ impl Tab {
                     let asked = self.wire.iter().find(|(key, _)| *key == watch.key);
                     let (_, query) = asked.cloned().ok_or("a key is watched that nobody asked for")?;
                     if self.watches.values().any(|watched| *watched == query) {
-                        return Err(format!("{query:?} is watched twice"));
+                        return Err(format!("two watches: {query:?} is watched twice"));
                     }
                     self.watches.insert(watch.number, query);
                     self.unanswered.insert(watch.number);
@@ -330,7 +344,7 @@ impl Tab {
             if let Some(drawn) = self.screen.get(&query)
                 && (drawn.sight != now.sight || !query.is_same(drawn.data.as_ref(), now.data.as_ref()))
             {
-                return Err(format!("{query:?} would be shown otherwise, and the screen was not told"));
+                return Err(format!("screen: {query:?} would be shown otherwise, and the screen was not told"));
             }
             let held = match self.client.answer(&query.key()) {
                 Some(Ok(read)) => Some(read),
@@ -363,13 +377,13 @@ impl Tab {
                 std::cmp::Ordering::Greater => false,
             };
             if is_back {
-                return Err(format!("{query:?} goes back from {} to {}", before.snapshot, stamp.snapshot));
+                return Err(format!("going back: {query:?} goes back from {} to {}", before.snapshot, stamp.snapshot));
             }
         }
         let truth = query.answer(database, self.person, When::Then(&stamp)).ok();
         if !query.is_same(Some(&held.data), truth.as_ref()) {
             return Err(format!(
-                "{query:?} is held as of {} as {}, and was {} then",
+                "untrue: {query:?} is held as of {} as {}, and was {} then",
                 stamp.snapshot,
                 query.written(Some(&held.data)),
                 query.written(truth.as_ref())
@@ -404,7 +418,7 @@ impl Tab {
         }
         if !query.is_same(expected.as_ref(), now.data.as_ref()) {
             return Err(format!(
-                "{query:?} shows {}; the value with each own mutation once is {}",
+                "overlay: {query:?} shows {}; the value with each own mutation once is {}",
                 query.written(now.data.as_ref()),
                 query.written(expected.as_ref())
             ));
@@ -415,7 +429,8 @@ impl Tab {
     /// A fetch needs a reason: no value, an unseen change that affects the key, another epoch, a change of rights, a
     /// nameless notice, or a mutation of one's own that touches a key for which no cursor speaks.
     fn justify(&mut self, query: &Query, database: &Database) -> Result<(), String> {
-        if self.excused.remove(query) {
+        let is_again = self.client.view(&query.key()).error.is_some();
+        if self.excused.remove(query) || is_again {
             return Ok(());
         }
         let Some(Ok(held)) = self.client.answer(&query.key()) else { return Ok(()) };
@@ -430,15 +445,19 @@ impl Tab {
                 || event.organization.is_none()
                 || depends.iter().any(|dependency| dependency.affected_by(&event.change))
         });
+        // Of an answer of another epoch than the value's nobody can tell whether the value contains it.
         let touches_unseen = |made: &Made| {
-            made.fate == Fate::Answered
-                && made.write.touches(&query.key())
-                && !database.holds(self.person, made.id, When::Then(&stamp))
+            let is_known = database.life_of_mutation(self.person, made.id) == Some(database.life_of(stamp.epoch))
+                && database.holds(self.person, made.id, When::Then(&stamp));
+            made.fate == Fate::Answered && made.write.touches(&query.key()) && !is_known
         };
         if is_affected || self.made.iter().any(touches_unseen) {
             return Ok(());
         }
-        Err(format!("{query:?} is fetched, and nothing that affects it happened since {}", stamp.snapshot))
+        Err(format!(
+            "needless fetch: {query:?} is fetched, and nothing that affects it happened since {}",
+            stamp.snapshot
+        ))
     }
 
     /// When nothing is in flight any more: everything shown is what the database answers now.
@@ -448,25 +467,25 @@ impl Tab {
             let shown = self.picture(query);
             if !query.is_same(shown.data.as_ref(), truth.as_ref()) {
                 return Err(format!(
-                    "at rest {query:?} shows {}, and the database answers {}",
+                    "wrong at rest: {query:?} shows {}, and the database answers {}",
                     query.written(shown.data.as_ref()),
                     query.written(truth.as_ref())
                 ));
             }
             if shown.sight.is_pending {
-                return Err(format!("at rest something is still pending over {query:?}"));
+                return Err(format!("pending at rest: something is still pending over {query:?}"));
             }
         }
         if !self.client.pending_records().is_empty() {
-            return Err("at rest a mutation is still unanswered".to_owned());
+            return Err("pending at rest: a mutation is still unanswered".to_owned());
         }
         if !self.unanswered.is_empty() {
-            return Err(format!("at rest watches have not been answered: {:?}", self.unanswered));
+            return Err(format!("unanswered watch: watches have not been answered: {:?}", self.unanswered));
         }
         for made in &self.made {
             let is_done = database.holds(self.person, made.id, When::Now);
             if made.fate == Fate::Open || (made.fate == Fate::Answered && !is_done) {
-                return Err(format!("mutation {} ended as {:?}, carried out: {is_done}", made.id, made.fate));
+                return Err(format!("lost mutation: {} ended as {:?}, carried out: {is_done}", made.id, made.fate));
             }
         }
         Ok(())

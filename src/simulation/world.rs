@@ -5,7 +5,7 @@ use super::link::{Down, Link};
 use super::node::{self, Node};
 use super::product::{self, Member, Order, OrderChange, Query, Role, Row, Write};
 use super::request::{About, Answer, Phase, Request, cut};
-use super::schedule::{Chance, Schedule, Step, What};
+use super::schedule::{Chance, Name, Schedule, Step, What};
 use super::tab::{Tab, Timer, Wish};
 use crate::error::{ApiError, Kind};
 use crate::hub::Close;
@@ -29,12 +29,11 @@ pub(super) struct World {
     rendered: Vec<(Query, PersonId, Result<Read<AnyValue>, ApiError>)>,
     /// The orders of each organization that there are or were.
     orders: [Vec<Uuid>; 2],
-    last: u64,
     trace: Option<Vec<String>>,
 }
 
 /// What can go on by itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 enum Move {
     Request(u64),
     Rest(usize),
@@ -101,14 +100,8 @@ impl World {
             open: Vec::new(),
             rendered: Vec::new(),
             orders,
-            last: 0x100,
             trace: None,
         }
-    }
-
-    fn fresh(&mut self) -> u64 {
-        self.last += 1;
-        self.last
     }
 
     // --------------------------------------------------------------------------------------- what goes on by itself
@@ -136,6 +129,21 @@ impl World {
             moves.extend(node.moves(&self.database, &self.links).into_iter().map(|this| Move::Server(place, this)));
         }
         moves
+    }
+
+    /// One of the moves that can be made: the one whose name suits the number best, so that the choice stays the same
+    /// where another that could have been made is no longer there.
+    fn pick(&self, mut moves: Vec<Move>, number: u32) -> Option<Move> {
+        let suits = |this: &Move| {
+            let name = match this {
+                Move::Timer(tab, timer) => Name::of((*tab, &self.tabs[*tab].timers[*timer])),
+                Move::Request(id) => Name::of((*id, self.requests[id].phase.number())),
+                other => Name::of(other),
+            };
+            Chance(name ^ u64::from(number)).next()
+        };
+        let (best, _) = moves.iter().enumerate().min_by_key(|(_, this)| suits(this))?;
+        Some(moves.swap_remove(best))
     }
 
     fn go_on(&mut self, this: Move, chance: u32) -> Result<(), String> {
@@ -183,7 +191,7 @@ impl World {
         let Some(mut request) = self.requests.remove(&id) else { return Ok(()) };
         let Phase::Answered(answer) = request.phase else {
             request.go_on(&mut self.database);
-            note!(self, "  request {id} on the server: {}", request.phase.name());
+            note!(self, "  request {id:x} on the server: {}", request.phase.name());
             if !(request.is_answered() && request.tab.is_none()) {
                 self.requests.insert(id, request);
             }
@@ -193,13 +201,13 @@ impl World {
         let page = &mut self.tabs[tab];
         let wishes = match (request.about, answer) {
             (About::Read { query, ticket, .. }, Answer::Read(read)) => {
-                note!(self, "  tab {tab} has the answer of request {id}: {query:?} {}", told(&query, &read));
+                note!(self, "  tab {tab} has the answer of request {id:x}: {query:?} {}", told(&query, &read));
                 page.fetched(&query, ticket, read, &self.database)?
             }
             (About::Write { mutation, .. }, Answer::Written(done)) => {
                 note!(
                     self,
-                    "  tab {tab} has the answer of request {id}: {mutation} by {:?} at {}",
+                    "  tab {tab} has the answer of request {id:x}: {mutation} by {:?} at {}",
                     done.xid,
                     done.stamp.snapshot
                 );
@@ -252,12 +260,16 @@ impl World {
                 Wish::Read { query, ticket, pending } => About::Read { query, ticket, pending },
                 Wish::Send { mutation, write } => About::Write { mutation, write },
             };
-            let id = self.fresh();
+            let page = &mut self.tabs[tab];
+            let id = match &about {
+                About::Read { query, .. } => page.name_request(tab, query),
+                About::Write { mutation, .. } => page.name_request(tab, mutation),
+            };
             match &about {
                 About::Read { query, ticket, .. } => {
-                    note!(self, "  tab {tab} asks for {query:?} (request {id}, ticket {ticket})")
+                    note!(self, "  tab {tab} asks for {query:?} (request {id:x}, ticket {ticket})")
                 }
-                About::Write { mutation, .. } => note!(self, "  tab {tab} sends {mutation} (request {id})"),
+                About::Write { mutation, .. } => note!(self, "  tab {tab} sends {mutation} (request {id:x})"),
             }
             let node = id as usize % self.nodes.len();
             self.requests.insert(id, Request { person, tab: Some(tab), node, about, phase: Phase::Sent });
@@ -269,20 +281,18 @@ impl World {
     fn step(&mut self, step: Step) -> Result<(), String> {
         let Step { what, a, b, c } = step;
         let tab = a as usize % self.tabs.len();
-        note!(self, "{what:?}");
+        if !matches!(what, What::GoOn | What::Move) {
+            note!(self, "{what:?}");
+        }
         match what {
             What::GoOn => {
-                let mut chance = Chance(u64::from(b) << 32 | u64::from(c));
-                for _ in 0..1 + a % 8 {
-                    let mut moves = self.moves();
-                    if moves.is_empty() {
-                        break;
-                    }
-                    let this = moves.swap_remove(chance.next() as usize % moves.len());
-                    self.go_on(this, chance.next())?;
-                }
-                Ok(())
+                let moves = step.moves().unwrap_or_default();
+                moves.into_iter().try_for_each(|step| self.step(step))
             }
+            What::Move => match self.pick(self.moves(), a) {
+                Some(this) => self.go_on(this, b),
+                None => Ok(()),
+            },
             What::Observe => self.observe(tab, b, c),
             What::Unobserve => {
                 let observed = self.tabs[tab].observed();
@@ -296,7 +306,7 @@ impl World {
                 Ok(())
             }
             What::Mutate => {
-                let id = MutationId(Uuid::from_u128(0x3_0000 + u128::from(self.fresh())));
+                let id = MutationId(Uuid::from_u128(u128::from(a ^ b ^ c)));
                 let write = self.write(product::organization(b), b / 2, c);
                 note!(self, "  tab {tab} makes {id}: {:?}", write.change);
                 let wishes = self.tabs[tab].mutate(id, write, &self.database)?;
@@ -347,8 +357,8 @@ impl World {
                 if !sent.is_empty() {
                     let (first, request) = sent[a as usize % sent.len()];
                     let (first, copy) = (*first, Request { tab: None, phase: Phase::Sent, ..request.clone() });
-                    let id = self.fresh();
-                    note!(self, "  request {first} comes twice, as {id}");
+                    let id = Name::of((first, b));
+                    note!(self, "  request {first:x} comes twice, as {id:x}");
                     self.requests.insert(id, copy);
                 }
                 Ok(())
@@ -377,6 +387,8 @@ impl World {
             What::Crash => {
                 self.database.crash(a % 2 == 0);
                 self.open.clear();
+                let requests = self.requests.values_mut().filter(|request| request.is_in_transaction());
+                requests.for_each(|request| request.fail(&mut self.database));
                 note!(self, "  the database crashes, and comes back at {}", self.database.snapshot());
                 Ok(())
             }
@@ -465,13 +477,11 @@ impl World {
         };
         let change = match change {
             OrderChange::Make(order) => {
-                let made = Order { id: Uuid::from_u128(0x1_0000 + u128::from(self.fresh())), ..order };
+                let made = Order { id: named(1, which, how), ..order };
                 self.orders[place].push(made.id);
                 OrderChange::Make(made)
             }
-            OrderChange::Line { of, quantity, .. } => {
-                OrderChange::Line { of, id: Uuid::from_u128(0x2_0000 + u128::from(self.fresh())), quantity }
-            }
+            OrderChange::Line { of, quantity, .. } => OrderChange::Line { of, id: named(2, which, how), quantity },
             OrderChange::Move { from, to, .. } if from == to => OrderChange::Add { to, amount: 1 },
             change => change,
         };
@@ -524,10 +534,9 @@ impl World {
             About::Read { .. } => Answer::Read(Err(cut())),
             About::Write { .. } => Answer::Failed(cut()),
         });
-        note!(self, "  request {id} is lost{}", if lost.is_some() { ", but goes on at the server" } else { "" });
+        note!(self, "  request {id:x} is lost{}", if lost.is_some() { ", but goes on at the server" } else { "" });
         if let Some(lost) = lost {
-            let id = self.fresh();
-            self.requests.insert(id, lost);
+            self.requests.insert(Name::of((id, how)), lost);
         }
     }
 
@@ -543,15 +552,11 @@ impl World {
         let mut count = 0;
         for _ in 0..3 {
             loop {
-                let mut moves = self.moves();
-                if moves.is_empty() {
-                    break;
-                }
+                let Some(this) = self.pick(self.moves(), chance.next()) else { break };
                 count += 1;
                 if count > MOST_MOVES {
-                    return Err(format!("it does not come to rest: {:?}", moves));
+                    return Err(format!("no rest: {:?}", self.moves()));
                 }
-                let this = moves.swap_remove(chance.next() as usize % moves.len());
                 self.go_on(this, chance.next())?;
             }
             for node in &mut self.nodes {
@@ -559,7 +564,7 @@ impl World {
             }
         }
         for (place, tab) in self.tabs.iter().enumerate() {
-            tab.look_at_rest(&self.database).map_err(|broken| format!("tab {place}: {broken}"))?;
+            tab.look_at_rest(&self.database).map_err(|broken| format!("{broken} (tab {place})"))?;
         }
         Ok(())
     }
@@ -574,6 +579,11 @@ fn new_order(organization: OrganizationId, number: u64, status: u32, customer: u
         counter: 0,
         title: 0,
     }
+}
+
+/// An id that a step gives, whatever the others do.
+fn named(kind: u128, which: u32, how: u32) -> Uuid {
+    Uuid::from_u128(kind << 64 | u128::from(which) << 32 | u128::from(how))
 }
 
 fn told(query: &Query, answer: &Result<Read<AnyValue>, ApiError>) -> String {
