@@ -210,7 +210,8 @@ impl Client {
     /// What is shown for the key.
     pub fn view(&self, key: &QueryKey) -> View {
         let Some(entry) = self.entries.get(key) else {
-            return View { data: self.overlaid(key, None).0, ..View::default() };
+            let (data, is_pending) = self.overlaid(key, None);
+            return View { data, is_pending, ..View::default() };
         };
         let (data, is_pending) = self.overlaid(key, Some(entry));
         View {

@@ -581,3 +581,11 @@ fn values_that_nobody_shows_are_forgotten_after_a_while() {
     page.act(|client| client.collect(2_000, 1_000));
     assert!(!page.client.holds(&record(1)));
 }
+
+// Found by the simulator, seed 15: a component that came to a record under a pending change was told of the value alone.
+#[test]
+fn what_is_pending_over_a_key_that_nobody_has_asked_for_yet_is_pending() {
+    let mut page = Page::live();
+    page.add(1, 3);
+    assert!(page.client.view(&record(1)).is_pending);
+}
