@@ -74,18 +74,22 @@ impl Outgoing {
         self.watching.retain(|other| *other != number);
     }
 
-    /// The frames that tell it all; `heartbeat` makes the cursor news.
-    pub(super) fn into_frames(self, cursor: Option<Stamp>, heartbeat: bool) -> (Vec<ServerFrame>, Option<Close>) {
+    /// The frames that tell it all; `heartbeat` makes the cursor news. Without a cursor the rest is kept for later. With
+    /// a connection that ends nothing is said about keys: the cursor may be one of which their watches know nothing.
+    pub(super) fn take_frames(&mut self, cursor: Option<Stamp>, heartbeat: bool) -> (Vec<ServerFrame>, Option<Close>) {
         let mut frames = Vec::new();
         if !self.rights.is_empty() {
-            frames.push(ServerFrame::Rights { organizations: self.rights });
+            frames.push(ServerFrame::Rights { organizations: std::mem::take(&mut self.rights) });
+        }
+        if self.close.is_some() {
+            return (frames, self.close);
         }
         let has_news =
             !self.stale.is_empty() || !self.watching.is_empty() || !self.refused.is_empty() || !self.passed.is_empty();
         if let Some(cursor) = cursor
             && (has_news || heartbeat)
         {
-            let stale = self.stale.into_iter().map(|(number, lag)| Stale {
+            let stale = std::mem::take(&mut self.stale).into_iter().map(|(number, lag)| Stale {
                 number,
                 xids: match lag {
                     Lag::Xids(xids) => xids,
@@ -96,11 +100,11 @@ impl Outgoing {
                 cursor: cursor.snapshot,
                 epoch: cursor.epoch,
                 stale: stale.collect(),
-                watching: self.watching,
-                refused: self.refused,
-                mutations: self.passed,
+                watching: std::mem::take(&mut self.watching),
+                refused: std::mem::take(&mut self.refused),
+                mutations: std::mem::take(&mut self.passed),
             }));
         }
-        (frames, self.close)
+        (frames, None)
     }
 }

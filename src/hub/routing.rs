@@ -112,7 +112,7 @@ impl Routing {
     /// What the connection is to be told now; none where there is no news. `heartbeat` makes the cursor news.
     pub(crate) fn take_frames(&mut self, id: ConnectionId, heartbeat: bool) -> (Vec<ServerFrame>, Option<Close>) {
         let Some(connection) = self.connections.get_mut(&id) else { return (Vec::new(), Some(Close::GoingAway)) };
-        std::mem::take(&mut connection.outgoing).into_frames(self.cursor.clone(), heartbeat)
+        connection.outgoing.take_frames(self.cursor.clone(), heartbeat)
     }
 
     pub(crate) fn end_session(&mut self, session: Uuid) {
@@ -228,10 +228,14 @@ impl Routing {
         let cursor = Stamp { snapshot: batch.cursor, epoch: batch.epoch };
         let mut tally = Tally::default();
         if batch.is_restart {
-            // Nothing says what happened between the cursors. Clients come back with their stamps and are told anew.
-            if self.cursor.replace(cursor).is_some() {
-                self.close_all(Close::NewEpoch);
+            // Nothing says what happened between the cursors, or between a watch that was taken before the first one and
+            // that one. Clients come back with their stamps and are told anew.
+            match self.cursor.replace(cursor) {
+                Some(_) => self.close_all(Close::NewEpoch),
+                None => self.close_where(Close::GoingAway, |connection| !connection.watches.is_empty()),
             }
+            // Who was told nothing for want of a cursor is told now.
+            self.woken.extend(self.connections.keys());
             return tally;
         }
         tally.events = batch.events.len();
@@ -332,5 +336,96 @@ impl Routing {
         for person in people {
             self.change_rights(person, None, Standing::Changed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::missed::Beyond;
+    use crate::hub::missed::missed;
+    use crate::hub::registry::Resolved;
+    use crate::key::{QueryKey, Shape, WireKey};
+    use crate::snapshot::{Epoch, Snapshot};
+    use crate::wire::{Tick, Watch};
+
+    const PERSON: PersonId = PersonId(Uuid::from_u128(1));
+    const ORGANIZATION: OrganizationId = OrganizationId(Uuid::from_u128(2));
+
+    fn snapshot(text: &str) -> Snapshot {
+        text.parse().expect(text)
+    }
+
+    fn epoch(number: u128) -> Epoch {
+        Epoch(Uuid::from_u128(number))
+    }
+
+    fn restart(at: &str, in_epoch: u128) -> Batch {
+        Batch {
+            cursor: snapshot(at),
+            epoch: epoch(in_epoch),
+            events: Vec::new(),
+            tables: Vec::new(),
+            passed: Vec::new(),
+            is_restart: true,
+        }
+    }
+
+    fn candidate(number: WatchNumber) -> Candidate {
+        let key = QueryKey { organization: ORGANIZATION, table: "orders", shape: Shape::Record(Uuid::from_u128(3)) };
+        let wire = WireKey::from(&key);
+        Candidate {
+            watch: Watch { number, key: wire, snapshot: snapshot("5:5:"), epoch: epoch(1) },
+            resolved: Resolved { key, dependencies: vec![Dependency::all("orders")], is_narrowed: false },
+        }
+    }
+
+    /// A connection, with a watch on it that has been taken.
+    fn watching(routing: &mut Routing) -> ConnectionId {
+        let id = routing.attach(PERSON, Uuid::nil());
+        let version = routing.rights_version(id).expect("it stands");
+        let Registered::As(candidates) = routing.register(id, version, vec![candidate(1)], Vec::new()) else {
+            panic!("no rights changed")
+        };
+        let beyond = Beyond { epoch: Some(epoch(1)), horizon: Xid(0), events: Some(Vec::new()) };
+        let stale = missed(PERSON, &candidates, &beyond);
+        routing.settle(id, &candidates, &stale);
+        id
+    }
+
+    // Found by the simulator: what changed between the watch and the feed's first step was told to nobody.
+    #[test]
+    fn a_watch_taken_before_the_feed_has_begun_is_asked_for_again() {
+        let mut routing = Routing::default();
+        let id = watching(&mut routing);
+        assert_eq!(routing.take_frames(id, false), (Vec::new(), None), "there is no cursor yet");
+        routing.apply(&Registry::default(), restart("9:9:", 1));
+        assert_eq!(routing.take_frames(id, false), (Vec::new(), Some(Close::GoingAway)));
+    }
+
+    // Found by the simulator, seed 427: the refusal was thrown away with the frame that could not be made.
+    #[test]
+    fn what_cannot_be_told_before_the_feed_has_begun_is_told_when_it_has() {
+        let mut routing = Routing::default();
+        let id = routing.attach(PERSON, Uuid::nil());
+        let refused = Refused { number: 1, error: ApiError::not_found("organization") };
+        routing.register(id, 0, Vec::new(), vec![refused.clone()]);
+        assert_eq!(routing.take_frames(id, false), (Vec::new(), None));
+        routing.take_woken();
+        routing.apply(&Registry::default(), restart("9:9:", 1));
+        assert!(routing.take_woken().contains(&id));
+        let (frames, close) = routing.take_frames(id, false);
+        assert!(matches!(&frames[..], [ServerFrame::Tick(Tick { refused: told, .. })] if *told == [refused]));
+        assert_eq!(close, None);
+    }
+
+    // Found by the simulator, seed 591: the last frame before the end named keys beside a cursor of the next epoch.
+    #[test]
+    fn a_connection_that_ends_with_its_epoch_is_told_nothing_more_about_its_keys() {
+        let mut routing = Routing::default();
+        routing.apply(&Registry::default(), restart("5:5:", 1));
+        let id = watching(&mut routing);
+        routing.apply(&Registry::default(), restart("9:9:", 2));
+        assert_eq!(routing.take_frames(id, true), (Vec::new(), Some(Close::NewEpoch)));
     }
 }
