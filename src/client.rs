@@ -46,6 +46,10 @@ pub enum Effect {
 /// A watch frame stays well below what the server takes as one message.
 const MOST_KEYS_A_FRAME: usize = 200;
 
+/// A value that may be read and not be watched is read again so often: rights may be changing just then. More, and the
+/// server contradicts itself.
+const MOST_REFUSALS: u32 = 3;
+
 /// The number of a fetch; later ones are greater.
 pub type Ticket = u64;
 
@@ -94,6 +98,8 @@ struct Entry {
     is_vouched: bool,
     /// The server refused the watch; it is not asked again before there is another value.
     is_unwatchable: bool,
+    /// How often it did so since it last took one.
+    refused: u32,
     /// Milliseconds; set while nobody observes it.
     idle_since: Option<u64>,
 }
@@ -443,8 +449,13 @@ impl Client {
         for refused in tick.refused {
             let Some(key) = self.numbers.remove(&refused.number) else { continue };
             self.end_watch(&key);
-            if let Some(entry) = self.entries.get_mut(&key) {
-                entry.is_unwatchable = true;
+            let Some(entry) = self.entries.get_mut(&key) else { continue };
+            entry.is_unwatchable = true;
+            entry.refused += 1;
+            // The rights to what is shown may have gone while nobody told us: a read says whether they have.
+            let is_about_rights = matches!(refused.error.kind, Kind::NotFound | Kind::Forbidden);
+            if is_about_rights && entry.value.is_some() && entry.refused <= MOST_REFUSALS {
+                self.need(&key, Need::Anything);
             }
         }
         for Passed { mutation_id, xid } in tick.mutations {
@@ -475,6 +486,7 @@ impl Client {
         for number in tick.watching {
             if let Some(entry) = self.numbers.get(&number).and_then(|key| self.entries.get_mut(key)) {
                 entry.is_vouched = true;
+                entry.refused = 0;
             }
         }
         if self.cursor.as_ref().is_none_or(|before| !before.covers(&cursor)) {

@@ -589,3 +589,43 @@ fn what_is_pending_over_a_key_that_nobody_has_asked_for_yet_is_pending() {
     page.add(1, 3);
     assert!(page.client.view(&record(1)).is_pending);
 }
+
+// Found by the simulator, seed 14: who lost the rights while no connection stood, or between the read and its watch, kept
+// seeing the value for as long as the page was open.
+#[test]
+fn a_value_whose_watch_is_refused_is_read_again_and_goes_if_the_rights_are_gone() {
+    let mut page = Page::live();
+    page.act(|client| client.hydrate(&record(1), Ok(number(5, "10:10:"))));
+    page.act(|client| client.observe(&record(1)));
+    let watch = page.client.entries[&record(1)].watch.expect("a watch");
+    let refuse = |number| Tick {
+        refused: vec![Refused { number, error: ApiError::not_found("organization") }],
+        ..tick("12:12:", &[], &[])
+    };
+    page.act(|client| client.ticked(refuse(watch)));
+    assert_eq!(page.fetches.len(), 1);
+    page.answer(Err(not_found("12:12:")));
+    assert_eq!(page.shown(&record(1)), None);
+    // The absence is watched, refused too, and that is the end of it.
+    let watch = page.client.entries[&record(1)].watch.expect("a watch");
+    page.act(|client| client.ticked(refuse(watch)));
+    assert!(page.fetches.is_empty() && page.client.entries[&record(1)].watch.is_none());
+}
+
+#[test]
+fn a_server_that_lets_read_what_it_does_not_let_watch_is_not_asked_for_ever() {
+    let mut page = Page::live();
+    page.act(|client| client.hydrate(&record(1), Ok(number(5, "10:10:"))));
+    page.act(|client| client.observe(&record(1)));
+    let mut reads = 0;
+    while let Some(number_of_watch) = page.client.entries[&record(1)].watch {
+        let error = ApiError::forbidden("see this");
+        let refused = vec![Refused { number: number_of_watch, error }];
+        page.act(|client| client.ticked(Tick { refused, ..tick("12:12:", &[], &[]) }));
+        if !page.fetches.is_empty() {
+            reads += 1;
+            page.answer(Ok(number(5, "12:12:")));
+        }
+    }
+    assert_eq!(reads, MOST_REFUSALS);
+}
