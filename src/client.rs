@@ -698,7 +698,9 @@ impl Client {
         let is_settled = |pending: &Pending| {
             pending.is_answered()
                 && self.entries.iter().all(|(key, entry)| {
-                    !entry.has_answer() || !pending.mutation.touches(key) || self.contains(key, entry, pending)
+                    // A first read that is under way may have been taken before the mutation was carried out.
+                    let shows_none = !entry.has_answer() && entry.fetching.is_none();
+                    shows_none || !pending.mutation.touches(key) || self.contains(key, entry, pending)
                 })
         };
         let settled: HashSet<_> =

@@ -629,3 +629,15 @@ fn a_server_that_lets_read_what_it_does_not_let_watch_is_not_asked_for_ever() {
     }
     assert_eq!(reads, MOST_REFUSALS);
 }
+
+// Found by the simulator: the mutation was forgotten while a list was on its way that did not contain it yet.
+#[test]
+fn a_mutation_lies_over_a_first_read_that_was_taken_before_it() {
+    let mut page = Page::live();
+    let id = page.add(1, 3);
+    page.act(|client| client.observe(&list("all")));
+    page.answered(id, 10, "11:11:");
+    page.answer(Ok(read_of(Arc::new(vec![5_i64]), "10:10:")));
+    let shown = page.client.view(&list("all")).data.and_then(|data| data.downcast_ref::<Vec<i64>>().cloned());
+    assert_eq!(shown, Some(vec![8]));
+}
