@@ -388,7 +388,7 @@ mod tests {
             panic!("no rights changed")
         };
         let beyond = Beyond { epoch: Some(epoch(1)), horizon: Xid(0), events: Some(Vec::new()) };
-        let stale = missed(PERSON, &candidates, &beyond);
+        let stale = missed(&Registry::default(), PERSON, &candidates, &beyond);
         routing.settle(id, &candidates, &stale);
         id
     }

@@ -39,7 +39,7 @@ impl Hub {
             return Ok(());
         }
         let beyond = self.beyond(&candidates).await?;
-        let stale = missed(person, &candidates, &beyond);
+        let stale = missed(&self.registry, person, &candidates, &beyond);
         self.decide(|routing| routing.settle(id, &candidates, &stale));
         Ok(())
     }
@@ -129,6 +129,7 @@ from now left join lateral (
   select e.xid::text as xid, e.organization_id, e.person_id, e.table_name, e.record_id, e.event_type, e.audience,
     e.old_facets, e.new_facets, e.actor_id, e.mutation_id
   from public.realtime_table_events e
-  where e.xid >= $1::xid8 and e.organization_id = any ($2)
+  where e.xid >= $1::xid8
+    and (e.organization_id = any ($2) or (e.organization_id is null and e.person_id is null))
   limit $3
 ) told on true";

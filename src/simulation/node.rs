@@ -248,7 +248,7 @@ impl Node {
             }
             Handling::Registered { candidates } => {
                 let beyond = database.beyond(&candidates, self.limits.missed);
-                let stale = missed(serving.person, &candidates, &beyond);
+                let stale = missed(&self.registry, serving.person, &candidates, &beyond);
                 Handling::Asked { candidates, stale }
             }
             Handling::Asked { candidates, stale } => {
