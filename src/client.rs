@@ -50,7 +50,7 @@ const MOST_KEYS_A_FRAME: usize = 200;
 /// server contradicts itself.
 const MOST_REFUSALS: u32 = 3;
 
-/// The number of a fetch; later ones are greater.
+/// The number of a request; of those begun later it is greater.
 pub type Ticket = u64;
 
 /// What is shown for a key.
@@ -83,13 +83,15 @@ struct Entry {
     absent: Option<ApiError>,
     /// Of `value` or of `absent`; grows only. What the cursor adds to it is told by [`Client::stamp_of`].
     stamp: Option<Stamp>,
-    /// The fetch that brought `value`; orders answers of different epochs.
+    /// The last ticket given out when `value` came: orders answers of different epochs, which their stamps cannot.
     from: Ticket,
     /// Pending mutations that the value is known to contain.
     contains: Vec<MutationId>,
     /// With the last ticket given out when each was noted.
     needs: Vec<(Need, Ticket)>,
     fetching: Option<Ticket>,
+    /// Pending mutations that were carried out before that fetch began: whatever it brings contains them.
+    after: Vec<MutationId>,
     failed: u32,
     error: Option<ApiError>,
     observers: u32,
@@ -116,6 +118,8 @@ struct Pending {
     phase: Phase,
     /// The transaction that carried it out: known by its answer, or by the live connection before that.
     done_by: Option<(Xid, Epoch)>,
+    /// When it was first sent: its stored answer may be as old.
+    sent: Option<Ticket>,
     failed: u32,
 }
 
@@ -193,7 +197,7 @@ impl Client {
         match answer {
             Ok(read) => self.accept(key, ticket, read),
             Err(error) if matches!(error.kind, Kind::NotFound | Kind::Forbidden) => {
-                self.accept_absence(key, ticket, error)
+                self.accept_absence(key, ticket, error, Vec::new());
             }
             // What went wrong on the server's side of the page is tried again from this side.
             Err(_) => {}
@@ -272,10 +276,14 @@ impl Client {
             return; // wiped meanwhile, and begun anew
         }
         entry.fetching = None;
+        let mut contains = std::mem::take(&mut entry.after);
         match answer {
-            Ok(read) => self.accept(key, ticket, read),
+            Ok(mut read) => {
+                read.contains.append(&mut contains);
+                self.accept(key, ticket, read);
+            }
             Err(error) if matches!(error.kind, Kind::NotFound | Kind::Forbidden) => {
-                self.accept_absence(key, ticket, error)
+                self.accept_absence(key, ticket, error, contains);
             }
             Err(error) => {
                 if error.kind == Kind::Unauthenticated {
@@ -313,14 +321,13 @@ impl Client {
 
     fn fetch(&mut self, key: &QueryKey) {
         let ticket = self.next_ticket();
-        let pending = self
-            .pending
-            .iter()
-            .filter(|pending| !pending.is_answered() && pending.mutation.touches(key))
-            .map(|pending| pending.id)
-            .collect();
+        let touching = self.pending.iter().filter(|pending| pending.mutation.touches(key));
+        let (answered, unknown): (Vec<_>, Vec<_>) = touching.partition(|pending| pending.is_answered());
+        let pending = unknown.into_iter().map(|pending| pending.id).collect();
+        let after = answered.into_iter().map(|pending| pending.id).collect();
         let entry = self.entries.entry(key.clone()).or_default();
         entry.fetching = Some(ticket);
+        entry.after = after;
         self.effects.push(Effect::Fetch { key: key.clone(), ticket, pending });
         self.effects.push(Effect::Changed(key.clone()));
     }
@@ -349,9 +356,9 @@ impl Client {
     }
 
     fn accept(&mut self, key: &QueryKey, ticket: Ticket, read: Read<AnyValue>) {
-        let stamp = read.stamp();
+        let (stamp, now) = (read.stamp(), self.last_ticket);
         let entry = self.entries.entry(key.clone()).or_default();
-        if entry.take(Some(stamp), ticket) {
+        if entry.take(Some(stamp), ticket, now) {
             entry.value = Some(read.data);
             entry.absent = None;
             entry.contains = read.contains;
@@ -359,12 +366,13 @@ impl Client {
         self.accepted(key);
     }
 
-    fn accept_absence(&mut self, key: &QueryKey, ticket: Ticket, mut error: ApiError) {
+    fn accept_absence(&mut self, key: &QueryKey, ticket: Ticket, mut error: ApiError, contains: Vec<MutationId>) {
+        let now = self.last_ticket;
         let entry = self.entries.entry(key.clone()).or_default();
-        if entry.take(error.stamp.take(), ticket) {
+        if entry.take(error.stamp.take(), ticket, now) {
             entry.value = None;
             entry.absent = Some(error);
-            entry.contains.clear();
+            entry.contains = contains;
         }
         self.accepted(key);
     }
@@ -556,7 +564,14 @@ impl Client {
     /// A mutation is made: it shows at once, and is sent when nothing earlier on its records is under way.
     pub fn mutate(&mut self, id: MutationId, mutation: Arc<dyn PendingMutation>) {
         self.show_anew(&*mutation);
-        self.pending.push(Pending { id, mutation, phase: Phase::Waiting { pausing: false }, done_by: None, failed: 0 });
+        self.pending.push(Pending {
+            id,
+            mutation,
+            phase: Phase::Waiting { pausing: false },
+            done_by: None,
+            sent: None,
+            failed: 0,
+        });
         self.effects.push(Effect::PendingChanged);
         self.send_what_may_go();
     }
@@ -569,20 +584,33 @@ impl Client {
             Some(xid) => {
                 self.pending[place].phase = Phase::Answered;
                 self.pending[place].done_by = Some((xid, stamp.epoch));
-                // Where no cursor will come by to vouch, the mutation itself says what has to be read again.
+                // Where no cursor will come by to vouch, or the value is of another epoch, the mutation itself says what
+                // has to be read again.
                 let unvouched: Vec<_> = self
                     .entries
                     .iter()
-                    .filter(|(key, entry)| !entry.is_vouched && mutation.touches(key))
+                    .filter(|(key, entry)| {
+                        let is_comparable = entry.stamp.as_ref().is_none_or(|held| held.epoch == stamp.epoch);
+                        !(entry.is_vouched && is_comparable) && mutation.touches(key)
+                    })
                     .map(|(key, _)| key.clone())
                     .collect();
                 if let Some((key, value)) = answer {
-                    let ticket = self.next_ticket();
-                    let read = Read { data: value, snapshot: stamp.snapshot, epoch: stamp.epoch, contains: Vec::new() };
+                    let ticket = self.pending[place].sent.unwrap_or_default();
+                    // Those before it on the same record were carried out before it was sent.
+                    let records = mutation.records();
+                    let before = self.pending[..=place]
+                        .iter()
+                        .filter(|pending| pending.mutation.records().iter().any(|record| records.contains(record)));
+                    let contains = before.map(|pending| pending.id).collect();
+                    let read = Read { data: value, snapshot: stamp.snapshot, epoch: stamp.epoch, contains };
                     self.accept(&key, ticket, read);
+                    // Where it was too old for that, what waited for it waits no longer.
+                    self.fetch_if_needed(&key);
                 }
                 for key in unvouched {
-                    if !self.stamp_of(&key).is_some_and(|held| held.sees(xid, stamp.epoch)) {
+                    let contains = self.entries.get(&key).is_some_and(|entry| entry.contains.contains(&id));
+                    if !contains && !self.stamp_of(&key).is_some_and(|held| held.sees(xid, stamp.epoch)) {
                         self.need(&key, Need::Transaction(xid, stamp.epoch));
                     }
                 }
@@ -650,6 +678,10 @@ impl Client {
             taken.extend(records);
             if is_first && pending.phase == (Phase::Waiting { pausing: false }) {
                 pending.phase = Phase::Sent;
+                pending.sent.get_or_insert_with(|| {
+                    self.last_ticket += 1;
+                    self.last_ticket
+                });
                 self.effects.push(Effect::Send { mutation: pending.id });
             }
         }
@@ -660,12 +692,7 @@ impl Client {
         if entry.contains.contains(&pending.id) {
             return true;
         }
-        let Some((xid, epoch)) = pending.done_by else { return false };
-        self.stamp_of(key).is_some_and(|stamp| {
-            // A value of a later life of the database holds whatever was committed in an earlier one.
-            stamp.sees(xid, epoch)
-                || (stamp.epoch != epoch && self.cursor.as_ref().is_some_and(|now| now.epoch == stamp.epoch))
-        })
+        pending.done_by.is_some_and(|(xid, epoch)| self.stamp_of(key).is_some_and(|stamp| stamp.sees(xid, epoch)))
     }
 
     fn overlaid(&self, key: &QueryKey, entry: Option<&Entry>) -> (Option<AnyValue>, bool) {
@@ -712,13 +739,14 @@ impl Client {
 impl Entry {
     /// Whether an answer with this stamp replaces what is held, and if so what is still missing afterwards. An answer
     /// never replaces a newer value.
-    fn take(&mut self, stamp: Option<Stamp>, ticket: Ticket) -> bool {
+    fn take(&mut self, stamp: Option<Stamp>, ticket: Ticket, now: Ticket) -> bool {
         let is_newer = match (&self.stamp, &stamp) {
             (Some(held), Some(new)) if held.epoch == new.epoch => new.covers(held),
+            // Of different epochs: it was asked for when the other was there already.
             _ => ticket > self.from,
         };
         if is_newer {
-            self.from = ticket;
+            self.from = now;
             self.is_unwatchable = false;
             self.stamp = stamp;
         }
