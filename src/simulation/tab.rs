@@ -41,6 +41,8 @@ pub(super) struct Tab {
     asked: BTreeMap<u64, u64>,
     /// Keys that may be read once without a change that affects them: rights changed, or they were named without xids.
     excused: BTreeSet<Query>,
+    /// The epochs of the notices that named the key since it was last fetched.
+    noticed: BTreeMap<Query, Vec<Epoch>>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -105,6 +107,7 @@ impl Tab {
             stamps: BTreeMap::new(),
             asked: BTreeMap::new(),
             excused: BTreeSet::new(),
+            noticed: BTreeMap::new(),
         }
     }
 
@@ -271,8 +274,13 @@ impl Tab {
                 self.excused.insert(query);
             }
         }
-        let nameless = tick.stale.iter().filter(|stale| stale.xids.is_empty());
-        self.excused.extend(nameless.filter_map(|stale| self.watches.get(&stale.number).cloned()));
+        for stale in &tick.stale {
+            let Some(query) = self.watches.get(&stale.number) else { continue };
+            if stale.xids.is_empty() {
+                self.excused.insert(query.clone());
+            }
+            self.noticed.entry(query.clone()).or_default().push(tick.epoch);
+        }
         self.act(database, |client| client.ticked(tick))
     }
 
@@ -429,13 +437,15 @@ impl Tab {
     /// A fetch needs a reason: no value, an unseen change that affects the key, another epoch, a change of rights, a
     /// nameless notice, or a mutation of one's own that touches a key for which no cursor speaks.
     fn justify(&mut self, query: &Query, database: &Database) -> Result<(), String> {
+        let noticed = self.noticed.remove(query).unwrap_or_default();
         let is_again = self.client.view(&query.key()).error.is_some();
         if self.excused.remove(query) || is_again {
             return Ok(());
         }
         let Some(Ok(held)) = self.client.answer(&query.key()) else { return Ok(()) };
         let stamp = held.stamp();
-        if !database.is_present(stamp.epoch) {
+        // What was told in one epoch cannot be compared with a value of another.
+        if !database.is_present(stamp.epoch) || noticed.iter().any(|epoch| *epoch != stamp.epoch) {
             return Ok(());
         }
         let depends = query.depends(database, self.person);
