@@ -296,6 +296,8 @@ impl Client {
                 if is_passing {
                     self.effects.push(Effect::RetryFetch { key: key.clone(), failed });
                 }
+                // What only this fetch might not have contained is contained in the next one.
+                self.forget_settled();
                 self.effects.push(Effect::Changed(key.clone()));
                 return;
             }

@@ -41,7 +41,7 @@ pub(super) struct Tab {
     asked: BTreeMap<u64, u64>,
     /// Keys that may be read once without a change that affects them: rights changed, or they were named without xids.
     excused: BTreeSet<Query>,
-    /// The epochs of the notices that named the key since it was last fetched.
+    /// The epochs of the notices that have named the key.
     noticed: BTreeMap<Query, Vec<Epoch>>,
 }
 
@@ -437,7 +437,7 @@ impl Tab {
     /// A fetch needs a reason: no value, an unseen change that affects the key, another epoch, a change of rights, a
     /// nameless notice, or a mutation of one's own that touches a key for which no cursor speaks.
     fn justify(&mut self, query: &Query, database: &Database) -> Result<(), String> {
-        let noticed = self.noticed.remove(query).unwrap_or_default();
+        let noticed = self.noticed.get(query).cloned().unwrap_or_default();
         let is_again = self.client.view(&query.key()).error.is_some();
         if self.excused.remove(query) || is_again {
             return Ok(());
