@@ -116,11 +116,20 @@ struct Pending {
     id: MutationId,
     mutation: Arc<dyn PendingMutation>,
     phase: Phase,
-    /// The transaction that carried it out: known by its answer, or by the live connection before that.
-    done_by: Option<(Xid, Epoch)>,
+    /// Known by its answer, or by the live connection before that.
+    done: Option<Done>,
     /// When it was first sent: its stored answer may be as old.
     sent: Option<Ticket>,
     failed: u32,
+}
+
+/// How a mutation was carried out, so that it is known which values contain it.
+#[derive(Clone, Debug, PartialEq)]
+enum Done {
+    /// By this transaction.
+    By(Xid, Epoch),
+    /// It asked for what already was at this stamp; a value from before may show something else.
+    Before(Stamp),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -141,7 +150,9 @@ impl Pending {
 
     /// Whether its answer is on the way and will bring the key's value as of this transaction.
     fn will_bring(&self, key: &QueryKey, xid: Xid, epoch: Epoch) -> bool {
-        self.phase == Phase::Sent && self.done_by == Some((xid, epoch)) && self.mutation.answers().as_ref() == Some(key)
+        self.phase == Phase::Sent
+            && self.done == Some(Done::By(xid, epoch))
+            && self.mutation.answers().as_ref() == Some(key)
     }
 }
 
@@ -470,7 +481,7 @@ impl Client {
         }
         for Passed { mutation_id, xid } in tick.mutations {
             if let Some(pending) = self.pending.iter_mut().find(|pending| pending.id == mutation_id) {
-                pending.done_by = Some((xid, cursor.epoch));
+                pending.done = Some(Done::By(xid, cursor.epoch));
             }
         }
         // What is named is judged by the cursor before this one: up to there the frame says nothing against it.
@@ -570,7 +581,7 @@ impl Client {
             id,
             mutation,
             phase: Phase::Waiting { pausing: false },
-            done_by: None,
+            done: None,
             sent: None,
             failed: 0,
         });
@@ -582,43 +593,38 @@ impl Client {
     pub fn answered(&mut self, id: MutationId, xid: Option<Xid>, stamp: Stamp, answer: Option<(QueryKey, AnyValue)>) {
         let Some(place) = self.pending.iter().position(|pending| pending.id == id) else { return };
         let mutation = self.pending[place].mutation.clone();
-        match xid {
-            Some(xid) => {
-                self.pending[place].phase = Phase::Answered;
-                self.pending[place].done_by = Some((xid, stamp.epoch));
-                // Where no cursor will come by to vouch, or the value is of another epoch, the mutation itself says what
-                // has to be read again.
-                let unvouched: Vec<_> = self
-                    .entries
-                    .iter()
-                    .filter(|(key, entry)| {
-                        let is_comparable = entry.stamp.as_ref().is_none_or(|held| held.epoch == stamp.epoch);
-                        !(entry.is_vouched && is_comparable) && mutation.touches(key)
-                    })
-                    .map(|(key, _)| key.clone())
-                    .collect();
-                if let Some((key, value)) = answer {
-                    let ticket = self.pending[place].sent.unwrap_or_default();
-                    // Those before it on the same record were carried out before it was sent.
-                    let records = mutation.records();
-                    let before = self.pending[..=place]
-                        .iter()
-                        .filter(|pending| pending.mutation.records().iter().any(|record| records.contains(record)));
-                    let contains = before.map(|pending| pending.id).collect();
-                    let read = Read { data: value, snapshot: stamp.snapshot, epoch: stamp.epoch, contains };
-                    self.accept(&key, ticket, read);
-                    // Where it was too old for that, what waited for it waits no longer.
-                    self.fetch_if_needed(&key);
+        self.pending[place].phase = Phase::Answered;
+        self.pending[place].done = Some(match xid {
+            Some(xid) => Done::By(xid, stamp.epoch),
+            None => Done::Before(stamp.clone()),
+        });
+        // Where no cursor will come by to vouch, or the value is of another epoch, the mutation itself says what has to be
+        // read again.
+        let is_unvouched = |key: &QueryKey, entry: &Entry| {
+            let is_comparable = entry.stamp.as_ref().is_none_or(|held| held.epoch == stamp.epoch);
+            !(entry.is_vouched && is_comparable) && mutation.touches(key)
+        };
+        let unvouched = self.entries.iter().filter(|(key, entry)| xid.is_some() && is_unvouched(key, entry));
+        let unvouched: Vec<_> = unvouched.map(|(key, _)| key.clone()).collect();
+        let epoch = stamp.epoch;
+        if let Some((key, value)) = answer {
+            let ticket = self.pending[place].sent.unwrap_or_default();
+            // Those before it on the same record were carried out before it was sent.
+            let records = mutation.records();
+            let shares_record =
+                |pending: &&Pending| pending.mutation.records().iter().any(|record| records.contains(record));
+            let contains = self.pending[..=place].iter().filter(shares_record).map(|pending| pending.id).collect();
+            let read = Read { data: value, snapshot: stamp.snapshot, epoch, contains };
+            self.accept(&key, ticket, read);
+            // Where it was too old for that, what waited for it waits no longer.
+            self.fetch_if_needed(&key);
+        }
+        if let Some(xid) = xid {
+            for key in unvouched {
+                let contains = self.entries.get(&key).is_some_and(|entry| entry.contains.contains(&id));
+                if !contains && !self.stamp_of(&key).is_some_and(|held| held.sees(xid, epoch)) {
+                    self.need(&key, Need::Transaction(xid, epoch));
                 }
-                for key in unvouched {
-                    let contains = self.entries.get(&key).is_some_and(|entry| entry.contains.contains(&id));
-                    if !contains && !self.stamp_of(&key).is_some_and(|held| held.sees(xid, stamp.epoch)) {
-                        self.need(&key, Need::Transaction(xid, stamp.epoch));
-                    }
-                }
-            }
-            None => {
-                self.pending.remove(place);
             }
         }
         self.show_anew(&*mutation);
@@ -694,7 +700,12 @@ impl Client {
         if entry.contains.contains(&pending.id) {
             return true;
         }
-        pending.done_by.is_some_and(|(xid, epoch)| self.stamp_of(key).is_some_and(|stamp| stamp.sees(xid, epoch)))
+        let Some(stamp) = self.stamp_of(key) else { return false };
+        match &pending.done {
+            Some(Done::By(xid, epoch)) => stamp.sees(*xid, *epoch),
+            Some(Done::Before(as_of)) => stamp.covers(as_of),
+            None => false,
+        }
     }
 
     fn overlaid(&self, key: &QueryKey, entry: Option<&Entry>) -> (Option<AnyValue>, bool) {
@@ -705,7 +716,8 @@ impl Client {
                 continue;
             }
             value = pending.mutation.over(key, value);
-            is_pending = true;
+            // What changed nothing is not waited for.
+            is_pending |= !matches!(pending.done, Some(Done::Before(_)));
         }
         (value, is_pending)
     }

@@ -692,3 +692,30 @@ fn a_stored_answer_from_before_a_crash_does_not_replace_a_value_from_after_it() 
     page.act(|client| client.answered(id, Some(Xid(10)), stamp("11:11:"), Some((record(1), Arc::new(8_i64)))));
     assert_eq!(page.shown(&record(1)), Some(9));
 }
+
+// Found by the simulator, seed 252: the record was promised by the change and nobody else asked for it, so it never came.
+#[test]
+fn a_mutation_that_changed_nothing_brings_its_value_too() {
+    let mut page = Page::live();
+    let id = page.add(1, 0);
+    page.act(|client| client.observe(&record(1)));
+    assert!(page.fetches.is_empty(), "the mutation will bring it");
+    page.act(|client| client.answered(id, None, stamp("11:11:"), Some((record(1), Arc::new(5_i64)))));
+    assert_eq!(page.shown(&record(1)), Some(5));
+}
+
+// Found by the simulator, seed 281: somebody else had typed the same, so it changed nothing; and it was gone from the
+// screen until their change was read.
+#[test]
+fn what_was_typed_and_changed_nothing_stays_until_the_value_is_as_new_as_the_answer() {
+    let mut page = Page::live();
+    let watch = page.show(&record(1), number(5, "10:10:"));
+    let id = page.add(1, 3);
+    page.act(|client| client.answered(id, None, stamp("12:12:"), None));
+    assert_eq!(page.shown(&record(1)), Some(8));
+    assert!(!page.client.view(&record(1)).is_pending, "it is done");
+    page.act(|client| client.ticked(tick("12:12:", &[(watch, &[11])], &[])));
+    page.answer(Ok(number(8, "12:12:")));
+    assert_eq!(page.shown(&record(1)), Some(8));
+    assert!(page.client.pending.is_empty());
+}
