@@ -9,7 +9,7 @@ use crate::error::{ApiError, Kind};
 use crate::feed::{Batch, Event, EventKind};
 use crate::key::{Dependency, OrganizationId, PersonId};
 use crate::snapshot::{Stamp, Xid};
-use crate::wire::{Passed, Refused, Rights, ServerFrame, Standing, WatchNumber};
+use crate::wire::{Passed, Refused, Rights, ServerFrame, Standing, Watch, WatchNumber};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use uuid::Uuid;
 
@@ -43,6 +43,8 @@ struct Connection {
     person: PersonId,
     session: Uuid,
     watches: HashMap<WatchNumber, Watched>,
+    /// Where it watches or was refused to: who may see nothing there has to hear when that changes.
+    organizations: HashSet<OrganizationId>,
     /// Grows with every change of the person's rights: a check that began before is void.
     rights_version: u64,
     outgoing: Outgoing,
@@ -89,8 +91,14 @@ impl Routing {
     pub(crate) fn attach(&mut self, person: PersonId, session: Uuid) -> ConnectionId {
         self.last_connection += 1;
         let id = self.last_connection;
-        let connection =
-            Connection { person, session, watches: HashMap::new(), rights_version: 0, outgoing: Outgoing::default() };
+        let connection = Connection {
+            person,
+            session,
+            watches: HashMap::new(),
+            organizations: HashSet::new(),
+            rights_version: 0,
+            outgoing: Outgoing::default(),
+        };
         self.connections.insert(id, connection);
         self.people.entry(person).or_default().insert(id);
         id
@@ -140,9 +148,15 @@ impl Routing {
 
     // ------------------------------------------------------------------------------------------------- watches
 
-    /// To be asked before the rights themselves, and given back to [`Routing::register`].
-    pub(crate) fn rights_version(&self, id: ConnectionId) -> Option<u64> {
-        self.connections.get(&id).map(|connection| connection.rights_version)
+    /// The version of the rights, to be asked before the rights themselves, and given back to [`Routing::register`].
+    pub(crate) fn begin(&mut self, id: ConnectionId, watches: &[Watch]) -> Option<u64> {
+        let connection = self.connections.get_mut(&id)?;
+        for organization in watches.iter().map(|watch| watch.key.organization) {
+            if connection.organizations.len() < MOST_WATCHES {
+                connection.organizations.insert(organization);
+            }
+        }
+        Some(connection.rights_version)
     }
 
     /// From here on changes are routed to the keys. Nothing is registered by rights that changed meanwhile.
@@ -313,14 +327,12 @@ impl Routing {
         for id in self.of(person) {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
             connection.rights_version += 1;
-            let mut told: HashSet<OrganizationId> = organization.into_iter().collect();
-            let mut ended = Vec::new();
-            for (number, watched) in &connection.watches {
-                if organization.is_none_or(|organization| watched.organization == organization) {
-                    told.insert(watched.organization);
-                    ended.push(*number);
-                }
-            }
+            let told = match organization {
+                Some(organization) => HashSet::from([organization]),
+                None => connection.organizations.clone(),
+            };
+            let ended = connection.watches.iter().filter(|(_, watched)| told.contains(&watched.organization));
+            let ended: Vec<_> = ended.map(|(number, _)| *number).collect();
             for organization in told {
                 connection.outgoing.rights(Rights { organization, standing });
             }
@@ -347,7 +359,7 @@ mod tests {
     use crate::hub::registry::Resolved;
     use crate::key::{QueryKey, Shape, WireKey};
     use crate::snapshot::{Epoch, Snapshot};
-    use crate::wire::{Tick, Watch};
+    use crate::wire::Tick;
 
     const PERSON: PersonId = PersonId(Uuid::from_u128(1));
     const ORGANIZATION: OrganizationId = OrganizationId(Uuid::from_u128(2));
@@ -383,8 +395,9 @@ mod tests {
     /// A connection, with a watch on it that has been taken.
     fn watching(routing: &mut Routing) -> ConnectionId {
         let id = routing.attach(PERSON, Uuid::nil());
-        let version = routing.rights_version(id).expect("it stands");
-        let Registered::As(candidates) = routing.register(id, version, vec![candidate(1)], Vec::new()) else {
+        let candidate = candidate(1);
+        let version = routing.begin(id, std::slice::from_ref(&candidate.watch)).expect("it stands");
+        let Registered::As(candidates) = routing.register(id, version, vec![candidate], Vec::new()) else {
             panic!("no rights changed")
         };
         let beyond = Beyond { epoch: Some(epoch(1)), horizon: Xid(0), events: Some(Vec::new()) };
@@ -417,6 +430,22 @@ mod tests {
         let (frames, close) = routing.take_frames(id, false);
         assert!(matches!(&frames[..], [ServerFrame::Tick(Tick { refused: told, .. })] if *told == [refused]));
         assert_eq!(close, None);
+    }
+
+    // Found by the simulator, seed 328: whom the role catalogue let see nothing was not told when it let them see again.
+    #[test]
+    fn who_was_refused_everything_hears_of_the_catalogue_too() {
+        let mut routing = Routing::default();
+        routing.apply(&Registry::default(), restart("5:5:", 1));
+        let id = routing.attach(PERSON, Uuid::nil());
+        routing.begin(id, &[candidate(1).watch]);
+        let refused = vec![Refused { number: 1, error: ApiError::forbidden("see this") }];
+        routing.register(id, 0, Vec::new(), refused);
+        routing.take_frames(id, false);
+        routing.change_everybodys_rights();
+        let (frames, _) = routing.take_frames(id, false);
+        let organizations = vec![Rights { organization: ORGANIZATION, standing: Standing::Changed }];
+        assert_eq!(frames, [ServerFrame::Rights { organizations }]);
     }
 
     // Found by the simulator, seed 591: the last frame before the end named keys beside a cursor of the next epoch.

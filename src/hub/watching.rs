@@ -26,7 +26,7 @@ impl Hub {
     pub(super) async fn watch(&self, id: ConnectionId, person: PersonId, watches: Vec<Watch>) -> Result<(), FeedError> {
         self.counters.watch_checks.fetch_add(1, Ordering::Relaxed);
         let candidates = loop {
-            let Some(version) = self.decide(|routing| routing.rights_version(id)) else { return Ok(()) };
+            let Some(version) = self.decide(|routing| routing.begin(id, &watches)) else { return Ok(()) };
             let rights = self.rights(person, &watches).await?;
             let (candidates, mut refused) = self.registry.judge(watches.clone(), &rights);
             let candidates = self.keep_visible(person, candidates, &mut refused).await?;
