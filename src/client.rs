@@ -118,6 +118,8 @@ struct Pending {
     phase: Phase,
     /// Known by its answer, or by the live connection before that.
     done: Option<Done>,
+    /// The last ticket given out when it was made: reads begun later name it.
+    made: Ticket,
     /// When it was first sent: its stored answer may be as old.
     sent: Option<Ticket>,
     failed: u32,
@@ -146,6 +148,11 @@ enum Phase {
 impl Pending {
     fn is_answered(&self) -> bool {
         self.phase == Phase::Answered
+    }
+
+    /// Whether it has been sent, and nothing has been heard of it.
+    fn may_be_done(&self) -> bool {
+        self.sent.is_some() && self.done.is_none()
     }
 
     /// Whether its answer is on the way and will bring the key's value as of this transaction.
@@ -207,7 +214,7 @@ impl Client {
         let ticket = self.next_ticket();
         match answer {
             Ok(read) => self.accept(key, ticket, read),
-            Err(error) if matches!(error.kind, Kind::NotFound | Kind::Forbidden) => {
+            Err(error) if error.kind.is_absence() => {
                 self.accept_absence(key, ticket, error, Vec::new());
             }
             // What went wrong on the server's side of the page is tried again from this side.
@@ -288,12 +295,26 @@ impl Client {
         }
         entry.fetching = None;
         let mut contains = std::mem::take(&mut entry.after);
+        // Whether it contains a mutation that it did not name, and whose transaction is not known yet, nobody can tell. The
+        // next read names it.
+        let is_unclear = self
+            .pending
+            .iter()
+            .any(|pending| pending.made >= ticket && pending.may_be_done() && pending.mutation.touches(key));
+        let is_answer = match &answer {
+            Ok(_) => true,
+            Err(error) => error.kind.is_absence(),
+        };
+        if is_unclear && is_answer {
+            self.fetch(key);
+            return;
+        }
         match answer {
             Ok(mut read) => {
                 read.contains.append(&mut contains);
                 self.accept(key, ticket, read);
             }
-            Err(error) if matches!(error.kind, Kind::NotFound | Kind::Forbidden) => {
+            Err(error) if error.kind.is_absence() => {
                 self.accept_absence(key, ticket, error, contains);
             }
             Err(error) => {
@@ -405,6 +426,15 @@ impl Client {
     /// The live connection stands.
     pub fn connected(&mut self) {
         self.is_live = true;
+        let mut unknown = Vec::new();
+        for (key, entry) in &mut self.entries {
+            (entry.is_unwatchable, entry.refused) = (false, 0);
+            // Nothing says as of when it was not to be seen, so no watch can be asked to say whether it still is not.
+            if entry.absent.is_some() && entry.stamp.is_none() {
+                unknown.push(key.clone());
+            }
+        }
+        unknown.iter().for_each(|key| self.need(key, Need::Anything));
         let observed = self.entries.iter().filter(|(_, entry)| entry.observers > 0);
         self.unsettled_watches.extend(observed.map(|(key, _)| key.clone()));
         // What failed while there was no way through is tried again at once.
@@ -474,7 +504,7 @@ impl Client {
             entry.is_unwatchable = true;
             entry.refused += 1;
             // The rights to what is shown may have gone while nobody told us: a read says whether they have.
-            let is_about_rights = matches!(refused.error.kind, Kind::NotFound | Kind::Forbidden);
+            let is_about_rights = refused.error.kind.is_absence();
             if is_about_rights && entry.value.is_some() && entry.refused <= MOST_REFUSALS {
                 self.need(&key, Need::Anything);
             }
@@ -577,9 +607,11 @@ impl Client {
     /// A mutation is made: it shows at once, and is sent when nothing earlier on its records is under way.
     pub fn mutate(&mut self, id: MutationId, mutation: Arc<dyn PendingMutation>) {
         self.show_anew(&*mutation);
+        let made = self.last_ticket;
         self.pending.push(Pending {
             id,
             mutation,
+            made,
             phase: Phase::Waiting { pausing: false },
             done: None,
             sent: None,
