@@ -204,7 +204,7 @@ impl Node {
     fn handle(&mut self, connection: ConnectionId, database: &Database, links: &mut [Link]) {
         let Some(serving) = self.serving.get_mut(&connection) else { return };
         let routing = &mut self.routing;
-        let version = |routing: &Routing, watches| match routing.rights_version(connection) {
+        let version = |routing: &mut Routing, watches: Vec<Watch>| match routing.begin(connection, &watches) {
             Some(version) => Handling::Versioned { watches, version },
             None => Handling::Nothing,
         };

@@ -186,7 +186,7 @@ impl Request {
         let contains = pending.iter().filter(held).copied().collect();
         match query.answer(database, self.person, When::Then(&stamp)) {
             Ok(data) => Ok(Read { data, snapshot: stamp.snapshot, epoch: stamp.epoch, contains }),
-            Err(error) if error.kind == Kind::NotFound => Err(ApiError { stamp: Some(stamp), ..error }),
+            Err(error) if error.kind.is_absence() => Err(ApiError { stamp: Some(stamp), ..error }),
             Err(error) => Err(error),
         }
     }

@@ -41,6 +41,8 @@ pub(super) struct Tab {
     asked: BTreeMap<u64, u64>,
     /// Keys that may be read once without a change that affects them: rights changed, or they were named without xids.
     excused: BTreeSet<Query>,
+    /// Keys whose last fetch failed in passing.
+    failed: BTreeSet<Query>,
     /// The epochs of the notices that have named the key.
     noticed: BTreeMap<Query, Vec<Epoch>>,
 }
@@ -107,6 +109,7 @@ impl Tab {
             stamps: BTreeMap::new(),
             asked: BTreeMap::new(),
             excused: BTreeSet::new(),
+            failed: BTreeSet::new(),
             noticed: BTreeMap::new(),
         }
     }
@@ -121,6 +124,11 @@ impl Tab {
 
     pub(super) fn observed(&self) -> Vec<Query> {
         self.observed.keys().cloned().collect()
+    }
+
+    /// Whether nothing has been changed on it yet.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.made.is_empty()
     }
 
     /// What happened is told to the client; what it wishes is carried out or given back. Then everything on the screen
@@ -239,6 +247,10 @@ impl Tab {
         if self.fetching.get(query) == Some(&ticket) {
             self.fetching.remove(query);
         }
+        match &answer {
+            Err(error) if !error.kind.is_absence() => self.failed.insert(query.clone()),
+            _ => self.failed.remove(query),
+        };
         self.act(database, |client| client.fetched(&query.key(), ticket, answer))
     }
 
@@ -438,8 +450,7 @@ impl Tab {
     /// nameless notice, or a mutation of one's own that touches a key for which no cursor speaks.
     fn justify(&mut self, query: &Query, database: &Database) -> Result<(), String> {
         let noticed = self.noticed.get(query).cloned().unwrap_or_default();
-        let is_again = self.client.view(&query.key()).error.is_some();
-        if self.excused.remove(query) || is_again {
+        if self.excused.remove(query) || self.failed.contains(query) {
             return Ok(());
         }
         let Some(Ok(held)) = self.client.answer(&query.key()) else { return Ok(()) };
@@ -459,7 +470,8 @@ impl Tab {
         let touches_unseen = |made: &Made| {
             let is_known = database.life_of_mutation(self.person, made.id) == Some(database.life_of(stamp.epoch))
                 && database.holds(self.person, made.id, When::Then(&stamp));
-            made.fate == Fate::Answered && made.write.touches(&query.key()) && !is_known
+            let is_open = made.fate == Fate::Open; // the read before this one could not say whether it contains it
+            made.write.touches(&query.key()) && (is_open || (made.fate == Fate::Answered && !is_known))
         };
         if is_affected || self.made.iter().any(touches_unseen) {
             return Ok(());

@@ -7,7 +7,7 @@ use super::product::{self, Member, Order, OrderChange, Query, Role, Row, Write};
 use super::request::{About, Answer, Phase, Request, cut};
 use super::schedule::{Chance, Name, Schedule, Step, What};
 use super::tab::{Tab, Timer, Wish};
-use crate::error::{ApiError, Kind};
+use crate::error::ApiError;
 use crate::hub::Close;
 use crate::key::{OrganizationId, PersonId};
 use crate::overlay::{AnyValue, MutationId};
@@ -26,7 +26,7 @@ pub(super) struct World {
     /// Transactions of plain SQL that are held open.
     open: Vec<Xid>,
     /// A value that the server has rendered into a page that is still on its way.
-    rendered: Vec<(Query, PersonId, Result<Read<AnyValue>, ApiError>)>,
+    rendered: Vec<(Query, usize, Result<Read<AnyValue>, ApiError>)>,
     /// The orders of each organization that there are or were.
     orders: [Vec<Uuid>; 2],
     trace: Option<Vec<String>>,
@@ -407,6 +407,7 @@ impl World {
                     self.links[link].cut();
                 }
                 self.tabs[tab] = Tab::new(person, clock);
+                self.rendered.retain(|(_, whose, _)| *whose != tab);
                 let its = self.requests.values_mut().filter(|request| request.tab == Some(tab));
                 its.for_each(|request| request.tab = None);
                 Ok(())
@@ -432,7 +433,7 @@ impl World {
         let query = Query::any(organization, which / 2, orders);
         let person = self.tabs[tab].person;
         if how % 5 == 1 {
-            let rendered = self.rendered.iter().position(|(its, whose, _)| *its == query && *whose == person);
+            let rendered = self.rendered.iter().position(|(its, whose, _)| *its == query && *whose == tab);
             if let Some(rendered) = rendered {
                 let (_, _, answer) = self.rendered.swap_remove(rendered);
                 note!(self, "  tab {tab} shows {query:?} as it came with the page, {}", told(&query, &answer));
@@ -441,15 +442,16 @@ impl World {
                 return Ok(());
             }
         }
-        if how % 5 == 2 {
+        // A page is rendered before anything is done on it.
+        if how % 5 == 2 && self.tabs[tab].is_untouched() {
             let stamp = self.database.stamp();
             let answer = query.answer(&self.database, person, super::database::When::Then(&stamp));
             let answer = match answer {
                 Ok(data) => Ok(Read { data, snapshot: stamp.snapshot, epoch: stamp.epoch, contains: Vec::new() }),
-                Err(error) if error.kind == Kind::NotFound => Err(ApiError { stamp: Some(stamp), ..error }),
+                Err(error) if error.kind.is_absence() => Err(ApiError { stamp: Some(stamp), ..error }),
                 Err(error) => Err(error),
             };
-            self.rendered.push((query.clone(), person, answer));
+            self.rendered.push((query.clone(), tab, answer));
         }
         note!(self, "  tab {tab} shows {query:?}");
         let wishes = self.tabs[tab].observe(&query, None, &self.database)?;
