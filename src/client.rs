@@ -191,8 +191,14 @@ impl Client {
         let entry = self.entries.entry(key.clone()).or_default();
         entry.observers += 1;
         entry.idle_since = None;
+        let is_given_up = entry.observers == 1 && entry.failed > 0;
         self.unsettled_watches.insert(key.clone());
-        self.fetch_if_needed(key);
+        if is_given_up {
+            // The pause before it was tried again may have ended while nobody looked.
+            self.retry_fetch(key);
+        } else {
+            self.fetch_if_needed(key);
+        }
     }
 
     /// One component fewer shows it. The value is kept until [`Client::collect`] finds it idle for too long.

@@ -752,3 +752,16 @@ fn what_was_wiped_or_refused_is_asked_for_again_on_the_next_connection() {
     assert!(page.fetches.iter().any(|(key, ..)| *key == record(1)), "wiped, and nothing says as of when");
     assert!(matches!(&page.frames[..], [ClientFrame::Watch { keys }] if keys.len() == 1), "refused before");
 }
+
+// Found by the simulator, seed 2912: the pause ended while nobody showed the list, and whoever came back found the error.
+#[test]
+fn a_read_that_failed_is_tried_again_when_somebody_comes_back_to_it() {
+    let mut page = Page::live();
+    page.act(|client| client.observe(&record(1)));
+    page.answer(Err(ApiError::new(Kind::Unreachable, "cut")));
+    page.act(|client| client.unobserve(&record(1), 0));
+    page.act(|client| client.retry_fetch(&record(1)));
+    assert!(page.fetches.is_empty(), "nobody looks");
+    page.act(|client| client.observe(&record(1)));
+    assert_eq!(page.fetches.len(), 1);
+}

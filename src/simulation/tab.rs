@@ -41,6 +41,8 @@ pub(super) struct Tab {
     asked: BTreeMap<u64, u64>,
     /// Keys that may be read once without a change that affects them: rights changed, or they were named without xids.
     excused: BTreeSet<Query>,
+    /// Where rights have changed: what came there beside its own read is read when it is shown.
+    rights_changed: BTreeSet<OrganizationId>,
     /// Keys whose last fetch failed in passing.
     failed: BTreeSet<Query>,
     /// The epochs of the notices that have named the key.
@@ -109,6 +111,7 @@ impl Tab {
             stamps: BTreeMap::new(),
             asked: BTreeMap::new(),
             excused: BTreeSet::new(),
+            rights_changed: BTreeSet::new(),
             failed: BTreeSet::new(),
             noticed: BTreeMap::new(),
         }
@@ -207,6 +210,9 @@ impl Tab {
         let key = query.key();
         if self.queries.insert(key.clone(), query.clone()).is_none() {
             self.wire.push(((&key).into(), query.clone()));
+            if self.rights_changed.contains(&query.organization()) {
+                self.excused.insert(query.clone());
+            }
         }
         if let Some(answer) = came_with_page {
             self.client.hydrate(&key, answer);
@@ -305,6 +311,7 @@ impl Tab {
             let ended = |query: &Query| query.organization() == rights.organization;
             self.watches.retain(|_, query| !ended(query));
             if rights.standing == Standing::Changed {
+                self.rights_changed.insert(rights.organization);
                 self.excused.extend(self.queries.values().filter(|query| ended(query)).cloned());
             }
         }
