@@ -150,9 +150,12 @@ impl Pending {
         self.phase == Phase::Answered
     }
 
-    /// Whether it has been sent, and nothing has been heard of it.
-    fn may_be_done(&self) -> bool {
-        self.sent.is_some() && self.done.is_none()
+    /// Whether it has been sent, and nothing has been heard of it that says whether what was read in this epoch has it.
+    fn may_be_done(&self, epoch: Option<Epoch>) -> bool {
+        match &self.done {
+            None => self.sent.is_some(),
+            Some(Done::By(_, its) | Done::Before(Stamp { epoch: its, .. })) => epoch.is_some_and(|epoch| epoch != *its),
+        }
     }
 
     /// Whether its answer is on the way and will bring the key's value as of this transaction.
@@ -301,17 +304,16 @@ impl Client {
         }
         entry.fetching = None;
         let mut contains = std::mem::take(&mut entry.after);
-        // Whether it contains a mutation that it did not name, and whose transaction is not known yet, nobody can tell. The
-        // next read names it.
-        let is_unclear = self
-            .pending
-            .iter()
-            .any(|pending| pending.made >= ticket && pending.may_be_done() && pending.mutation.touches(key));
-        let is_answer = match &answer {
-            Ok(_) => true,
-            Err(error) => error.kind.is_absence(),
+        // Whether it contains a mutation that it did not name, and whose transaction is not known yet or is of another
+        // epoch, nobody can tell. The next read names it, or begins after it was carried out.
+        let read_in = match &answer {
+            Ok(read) => Some(read.epoch),
+            Err(error) => error.stamp.as_ref().map(|stamp| stamp.epoch),
         };
-        if is_unclear && is_answer {
+        let is_unclear =
+            |pending: &Pending| pending.made >= ticket && pending.may_be_done(read_in) && pending.mutation.touches(key);
+        let is_answer = answer.as_ref().map_or_else(|error| error.kind.is_absence(), |_| true);
+        if is_answer && self.pending.iter().any(is_unclear) {
             self.fetch(key);
             return;
         }
@@ -334,8 +336,6 @@ impl Client {
                 if is_passing {
                     self.effects.push(Effect::RetryFetch { key: key.clone(), failed });
                 }
-                // What only this fetch might not have contained is contained in the next one.
-                self.forget_settled();
                 self.effects.push(Effect::Changed(key.clone()));
                 return;
             }
@@ -782,9 +782,18 @@ impl Client {
                     shows_none || !pending.mutation.touches(key) || self.contains(key, entry, pending)
                 })
         };
-        let settled: HashSet<_> =
-            self.pending.iter().filter(|pending| is_settled(pending)).map(|pending| pending.id).collect();
-        self.pending.retain(|pending| !settled.contains(&pending.id));
+        let settled = self.pending.iter().filter(|pending| is_settled(pending));
+        let settled: HashMap<_, _> = settled.map(|pending| (pending.id, pending.mutation.clone())).collect();
+        if settled.is_empty() {
+            return;
+        }
+        self.pending.retain(|pending| !settled.contains_key(&pending.id));
+        // Over what is not there yet it was shown as pending until now.
+        for (key, _) in self.entries.iter().filter(|(_, entry)| !entry.has_answer()) {
+            if settled.values().any(|mutation| mutation.touches(key)) {
+                self.effects.push(Effect::Changed(key.clone()));
+            }
+        }
     }
 }
 
@@ -797,6 +806,11 @@ impl Entry {
             // Of different epochs: it was asked for when the other was there already.
             _ => ticket > self.from,
         };
+        // What is held and newer than the answer holds whatever the answer does.
+        let is_covered = match (&self.stamp, &stamp) {
+            (Some(held), Some(new)) => held.epoch == new.epoch,
+            _ => false,
+        };
         if is_newer {
             self.from = now;
             self.is_unwatchable = false;
@@ -808,7 +822,7 @@ impl Entry {
                 (Need::Transaction(xid, epoch), Some(stamp)) if stamp.epoch == *epoch => stamp.snapshot.sees(*xid),
                 (Need::All(wanted), Some(stamp)) if stamp.epoch == wanted.epoch => stamp.covers(wanted),
                 // Nothing to compare by: a read begun after the need was noted meets it.
-                _ => is_newer && ticket > *noted,
+                _ => (is_newer || is_covered) && ticket > *noted,
             };
             !is_met
         });
