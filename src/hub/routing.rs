@@ -242,11 +242,11 @@ impl Routing {
         let cursor = Stamp { snapshot: batch.cursor, epoch: batch.epoch };
         let mut tally = Tally::default();
         if batch.is_restart {
-            // Nothing says what happened between the cursors, or between a watch that was taken before the first one and
+            // Nothing says what happened between the cursors, or between a watch that was judged before the first one and
             // that one. Clients come back with their stamps and are told anew.
             match self.cursor.replace(cursor) {
                 Some(_) => self.close_all(Close::NewEpoch),
-                None => self.close_where(Close::GoingAway, |connection| !connection.watches.is_empty()),
+                None => self.close_where(Close::GoingAway, |connection| !connection.organizations.is_empty()),
             }
             // Who was told nothing for want of a cursor is told now.
             self.woken.extend(self.connections.keys());
