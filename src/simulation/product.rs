@@ -286,6 +286,12 @@ impl Query {
         all
     }
 
+    /// Whether it is a record of which the person may see some and not others.
+    pub(super) fn is_narrowed(&self, database: &Database, person: PersonId) -> bool {
+        let sight = Sight::of(database, person, self.organization(), When::Now);
+        matches!(self, Query::Order(..)) && sight.is_ok_and(|sight| matches!(sight.role, Role::Buyer(_)))
+    }
+
     /// Whether both are the same value of this query.
     pub(super) fn is_same(&self, one: Option<&AnyValue>, other: Option<&AnyValue>) -> bool {
         let (one, other) = match (one, other) {
