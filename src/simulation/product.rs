@@ -248,7 +248,7 @@ impl Query {
         match which % 9 {
             0 => list(None, false),
             1 => list(None, true),
-            2 | 3 => list(Some(i64::from(which / 9 % 3)), which / 27 % 3 == 0),
+            2 | 3 => list(Some(i64::from(which / 9 % 3)), (which / 27).is_multiple_of(3)),
             4 => Query::Members(organization),
             _ if orders.is_empty() => list(None, false),
             _ => Query::Order(organization, orders[(which / 9) as usize % orders.len()]),

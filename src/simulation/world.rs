@@ -9,7 +9,7 @@ use super::schedule::{Chance, Name, Schedule, Step, What};
 use super::tab::{Tab, Timer, Wish};
 use crate::error::ApiError;
 use crate::hub::Close;
-use crate::key::{OrganizationId, PersonId};
+use crate::key::OrganizationId;
 use crate::overlay::{AnyValue, MutationId};
 use crate::snapshot::{Snapshot, Xid};
 use crate::wire::{Read, ServerFrame};
@@ -182,7 +182,7 @@ impl World {
             }
             Move::Server(node, this) => {
                 note!(self, "  server {node}: {this:?} at {}", self.database.snapshot());
-                self.nodes[node].go(this, chance % 4 == 0, &mut self.database, &mut self.links)
+                self.nodes[node].go(this, chance.is_multiple_of(4), &mut self.database, &mut self.links)
             }
         }
     }
@@ -468,7 +468,7 @@ impl World {
             0 => OrderChange::Make(new_order(organization, 0, how, how / 3)),
             1..=6 => OrderChange::Add { to: order, amount: i64::from(how / 16 % 4) },
             7 | 8 => {
-                let from = (how / 48 % 3 == 0).then_some(i64::from(how / 7 % 3));
+                let from = (how / 48).is_multiple_of(3).then_some(i64::from(how / 7 % 3));
                 OrderChange::Status { of: order, from, to: i64::from(how / 16 % 3) }
             }
             9 | 10 => OrderChange::Title { of: order, to: how / 16 % 3 },
@@ -487,7 +487,7 @@ impl World {
             OrderChange::Move { from, to, .. } if from == to => OrderChange::Add { to, amount: 1 },
             change => change,
         };
-        Write { organization, change, brings_record: how / 5 % 3 != 0 }
+        Write { organization, change, brings_record: !(how / 5).is_multiple_of(3) }
     }
 
     /// Runs the change as plain SQL, if no lock is in its way; otherwise nothing happens.
@@ -528,7 +528,7 @@ impl World {
         let Some(request) = self.requests.get_mut(&id) else { return };
         let lost = match request.phase {
             // It never arrives; or nobody waits for it any more, and it arrives all the same.
-            Phase::Sent if how % 2 == 0 => None,
+            Phase::Sent if how.is_multiple_of(2) => None,
             Phase::Answered(_) => None,
             _ => Some(Request { tab: None, ..request.clone() }),
         };
@@ -553,8 +553,7 @@ impl World {
         let mut chance = Chance(7);
         let mut count = 0;
         for _ in 0..3 {
-            loop {
-                let Some(this) = self.pick(self.moves(), chance.next()) else { break };
+            while let Some(this) = self.pick(self.moves(), chance.next()) {
                 count += 1;
                 if count > MOST_MOVES {
                     return Err(format!("no rest: {:?}", self.moves()));
