@@ -18,7 +18,7 @@ use crate::overlay::{AnyValue, MutationId};
 use crate::snapshot::{Epoch, Stamp, Xid};
 use crate::wire::{ClientFrame, Passed, Read, Rights, Stale, Standing, Tick, Watch, WatchNumber};
 use entry::{Entry, Kept, Need};
-use outbox::Pending;
+use outbox::{Done, Pending};
 use std::collections::{HashMap, HashSet};
 
 /// What the driver is to do.
@@ -59,7 +59,11 @@ pub enum Effect {
 /// A watch frame stays well below what the server takes as one message.
 const MOST_KEYS_A_FRAME: usize = 200;
 
-/// The number of a fetch; later ones are greater.
+/// A value that may be read and not be watched is read again so often: rights may be changing just then. More, and the
+/// server contradicts itself.
+const MOST_REFUSALS: u32 = 3;
+
+/// The number of a request; of those begun later it is greater.
 pub type Ticket = u64;
 
 /// What is shown for a key.
@@ -109,8 +113,14 @@ impl Client {
         let entry = self.entries.entry(key.clone()).or_default();
         entry.observers += 1;
         entry.idle_since = None;
+        let is_given_up = entry.observers == 1 && entry.failed > 0;
         self.unsettled_watches.insert(key.clone());
-        self.fetch_if_needed(key);
+        if is_given_up {
+            // The pause before it was tried again may have ended while nobody looked.
+            self.retry_fetch(key);
+        } else {
+            self.fetch_if_needed(key);
+        }
     }
 
     /// One component fewer shows it. The value is kept until [`Client::collect`] finds it idle for too long.
@@ -135,8 +145,8 @@ impl Client {
                 self.accept(key, ticket, read);
                 self.effects.push(Effect::Keep(key.clone()));
             }
-            Err(error) if matches!(error.kind, Kind::NotFound | Kind::Forbidden) => {
-                self.accept_absence(key, ticket, error)
+            Err(error) if error.kind.is_absence() => {
+                self.accept_absence(key, ticket, error, Vec::new());
             }
             // What went wrong on the server's side of the page is tried again from this side.
             Err(_) => {}
@@ -159,7 +169,8 @@ impl Client {
     /// What is shown for the key.
     pub fn view(&self, key: &QueryKey) -> View {
         let Some(entry) = self.entries.get(key) else {
-            return View { data: self.overlaid(key, None).0, ..View::default() };
+            let (data, is_pending) = self.overlaid(key, None);
+            return View { data, is_pending, ..View::default() };
         };
         let (data, is_pending) = self.overlaid(key, Some(entry));
         View {
@@ -195,14 +206,15 @@ impl Client {
         self.entries.contains_key(key)
     }
 
-    /// Forgets values that nobody has shown for `keep` milliseconds and over which nothing is pending.
+    /// Forgets values that nobody has shown for `keep` milliseconds and over which nothing unanswered lies.
     pub fn collect(&mut self, now: u64, keep: u64) {
         let pending = &self.pending;
         self.entries.retain(|key, entry| {
             let is_old = entry.idle_since.is_some_and(|since| now.saturating_sub(since) >= keep);
             let is_busy = entry.observers > 0 || entry.fetching.is_some();
-            !is_old || is_busy || pending.iter().any(|pending| pending.mutation.touches(key))
+            !is_old || is_busy || pending.iter().any(|pending| pending.is_open() && pending.mutation.touches(key))
         });
+        self.forget_settled();
     }
 
     // ------------------------------------------------------------------------------------------------ fetching
@@ -214,10 +226,27 @@ impl Client {
             return; // wiped meanwhile, and begun anew
         }
         entry.fetching = None;
+        let mut contains = std::mem::take(&mut entry.after);
+        // Whether it contains a mutation that it did not name, and whose transaction is not known yet or is of another
+        // epoch, nobody can tell. The next read names it, or begins after it was carried out.
+        let read_in = match &answer {
+            Ok(read) => Some(read.epoch),
+            Err(error) => error.stamp.as_ref().map(|stamp| stamp.epoch),
+        };
+        let is_unclear =
+            |pending: &Pending| pending.made >= ticket && pending.may_be_done(read_in) && pending.mutation.touches(key);
+        let is_answer = answer.as_ref().map_or_else(|error| error.kind.is_absence(), |_| true);
+        if is_answer && self.pending.iter().any(is_unclear) {
+            self.fetch(key);
+            return;
+        }
         match answer {
-            Ok(read) => self.accept(key, ticket, read),
-            Err(error) if matches!(error.kind, Kind::NotFound | Kind::Forbidden) => {
-                self.accept_absence(key, ticket, error)
+            Ok(mut read) => {
+                read.contains.append(&mut contains);
+                self.accept(key, ticket, read);
+            }
+            Err(error) if error.kind.is_absence() => {
+                self.accept_absence(key, ticket, error, contains);
             }
             Err(error) => {
                 if error.kind == Kind::Unauthenticated {
@@ -245,8 +274,8 @@ impl Client {
         let ticket = self.next_ticket();
         match answer {
             Ok(read) => self.accept(key, ticket, read),
-            Err(error) if matches!(error.kind, Kind::NotFound | Kind::Forbidden) => {
-                self.accept_absence(key, ticket, error)
+            Err(error) if error.kind.is_absence() => {
+                self.accept_absence(key, ticket, error, Vec::new());
             }
             // What failed for somebody else is for them to try again.
             Err(_) => {}
@@ -286,14 +315,14 @@ impl Client {
             Kept::Unknown | Kept::Done => entry.kept = Kept::Done,
         }
         let ticket = self.next_ticket();
-        let pending = self
-            .pending
-            .iter()
-            .filter(|pending| pending.is_open() && pending.mutation.touches(key))
-            .map(|pending| pending.id)
-            .collect();
+        let ids = |is_meant: fn(&Pending) -> bool| -> Vec<_> {
+            let meant = self.pending.iter().filter(|pending| is_meant(pending) && pending.mutation.touches(key));
+            meant.map(|pending| pending.id).collect()
+        };
+        let (pending, after) = (ids(Pending::is_open), ids(Pending::is_answered));
         let entry = self.entries.entry(key.clone()).or_default();
         entry.fetching = Some(ticket);
+        entry.after = after;
         self.effects.push(Effect::Fetch { key: key.clone(), ticket, pending });
         self.effects.push(Effect::Changed(key.clone()));
     }
@@ -330,9 +359,9 @@ impl Client {
     }
 
     fn accept(&mut self, key: &QueryKey, ticket: Ticket, read: Read<AnyValue>) {
-        let stamp = read.stamp();
+        let (stamp, now) = (read.stamp(), self.last_ticket);
         let entry = self.entries.entry(key.clone()).or_default();
-        if entry.take(Some(stamp), ticket) {
+        if entry.take(Some(stamp), ticket, now) {
             entry.value = Some(read.data);
             entry.absent = None;
             entry.contains = read.contains;
@@ -340,12 +369,13 @@ impl Client {
         self.accepted(key);
     }
 
-    fn accept_absence(&mut self, key: &QueryKey, ticket: Ticket, mut error: ApiError) {
+    fn accept_absence(&mut self, key: &QueryKey, ticket: Ticket, mut error: ApiError, contains: Vec<MutationId>) {
+        let now = self.last_ticket;
         let entry = self.entries.entry(key.clone()).or_default();
-        if entry.take(error.stamp.take(), ticket) {
+        if entry.take(error.stamp.take(), ticket, now) {
             entry.value = None;
             entry.absent = Some(error);
-            entry.contains.clear();
+            entry.contains = contains;
         }
         self.accepted(key);
     }
@@ -416,6 +446,15 @@ impl Client {
     /// The live connection stands.
     pub fn connected(&mut self) {
         self.is_live = true;
+        let mut unknown = Vec::new();
+        for (key, entry) in &mut self.entries {
+            (entry.is_unwatchable, entry.refused) = (false, 0);
+            // Nothing says as of when it was not to be seen, so no watch can be asked to say whether it still is not.
+            if entry.absent.is_some() && entry.stamp.is_none() {
+                unknown.push(key.clone());
+            }
+        }
+        unknown.iter().for_each(|key| self.need(key, Need::Anything));
         let observed = self.entries.iter().filter(|(_, entry)| entry.observers > 0);
         self.unsettled_watches.extend(observed.map(|(key, _)| key.clone()));
         // What failed while there was no way through is tried again at once.
@@ -482,13 +521,18 @@ impl Client {
         for refused in tick.refused {
             let Some(key) = self.numbers.remove(&refused.number) else { continue };
             self.end_watch(&key);
-            if let Some(entry) = self.entries.get_mut(&key) {
-                entry.is_unwatchable = true;
+            let Some(entry) = self.entries.get_mut(&key) else { continue };
+            entry.is_unwatchable = true;
+            entry.refused += 1;
+            // The rights to what is shown may have gone while nobody told us: a read says whether they have.
+            let is_about_rights = refused.error.kind.is_absence();
+            if is_about_rights && entry.value.is_some() && entry.refused <= MOST_REFUSALS {
+                self.need(&key, Need::Anything);
             }
         }
         for Passed { mutation_id, xid } in tick.mutations {
             if let Some(pending) = self.pending.iter_mut().find(|pending| pending.id == mutation_id) {
-                pending.done_by = Some((xid, cursor.epoch));
+                pending.done = Some(Done::By(xid, cursor.epoch));
             }
         }
         // What is named is judged by the cursor before this one: up to there the frame says nothing against it.
@@ -514,6 +558,7 @@ impl Client {
         for number in tick.watching {
             if let Some(entry) = self.numbers.get(&number).and_then(|key| self.entries.get_mut(key)) {
                 entry.is_vouched = true;
+                entry.refused = 0;
             }
         }
         if self.cursor.as_ref().is_none_or(|before| !before.covers(&cursor)) {

@@ -47,6 +47,11 @@ impl Kind {
         }
     }
 
+    /// Whether it says of a read that there is nothing to see, as true or stale as a value.
+    pub fn is_absence(self) -> bool {
+        matches!(self, Kind::NotFound | Kind::Forbidden)
+    }
+
     /// Whether the same request may well succeed a little later.
     pub fn is_passing(self) -> bool {
         matches!(self, Kind::TooMany | Kind::Internal | Kind::Unreachable)
@@ -65,7 +70,7 @@ pub struct ApiError {
     pub fields: BTreeMap<String, String>,
     /// Of a conflict: the row as it is now.
     pub current: Option<serde_json::Value>,
-    /// Of a read that found nothing: when that was so. Absence is a value too, and goes stale as one.
+    /// Of a read that found nothing to see: when that was so. Absence is a value too, and goes stale as one.
     pub stamp: Option<Stamp>,
 }
 

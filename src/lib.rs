@@ -38,6 +38,9 @@ pub mod requests;
 #[cfg(feature = "sql")]
 pub mod sql;
 
+#[cfg(all(test, feature = "hub"))]
+mod simulation;
+
 pub use catalogue::Catalogue;
 pub use error::{ApiError, Kind};
 pub use key::{OrganizationId, PersonId, QueryKey};

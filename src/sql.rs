@@ -65,7 +65,7 @@ impl Database {
     /// `pending` names mutations.
     ///
     /// # Errors
-    /// Those of `body`; an absence (404) carries the stamp too, for it is as true or stale as a value.
+    /// Those of `body`; an absence (404, 403) carries the stamp too, for it is as true or stale as a value.
     pub async fn read<T>(
         &self,
         actor: Actor,
@@ -91,7 +91,7 @@ impl Database {
                 epoch: stamp.epoch,
                 contains: contains.into_iter().map(MutationId).collect(),
             }),
-            Err(error) if error.kind == Kind::NotFound => Err(ApiError { stamp: Some(stamp), ..error }),
+            Err(error) if error.kind.is_absence() => Err(ApiError { stamp: Some(stamp), ..error }),
             Err(error) => Err(error),
         }
     }

@@ -36,7 +36,7 @@ pub(super) struct Entry {
     pub(super) absent: Option<ApiError>,
     /// Of `value` or of `absent`; grows only. What the cursor adds to it is told by `Client::stamp_of`.
     pub(super) stamp: Option<Stamp>,
-    /// The fetch that brought `value`; orders answers of different epochs.
+    /// The last ticket given out when `value` came: orders answers of different epochs, which their stamps cannot.
     pub(super) from: Ticket,
     /// Pending mutations that the value is known to contain.
     pub(super) contains: Vec<MutationId>,
@@ -44,6 +44,8 @@ pub(super) struct Entry {
     pub(super) needs: Vec<(Need, Ticket)>,
     pub(super) kept: Kept,
     pub(super) fetching: Option<Ticket>,
+    /// Pending mutations that were carried out before that fetch began: whatever it brings contains them.
+    pub(super) after: Vec<MutationId>,
     pub(super) failed: u32,
     pub(super) error: Option<ApiError>,
     pub(super) observers: u32,
@@ -52,6 +54,8 @@ pub(super) struct Entry {
     pub(super) is_vouched: bool,
     /// The server refused the watch; it is not asked again before there is another value.
     pub(super) is_unwatchable: bool,
+    /// How often it did so since it last took one.
+    pub(super) refused: u32,
     /// Milliseconds; set while nobody observes it.
     pub(super) idle_since: Option<u64>,
 }
@@ -63,13 +67,19 @@ impl Entry {
 
     /// Whether an answer with this stamp replaces what is held, and if so what is still missing afterwards. An answer
     /// never replaces a newer value.
-    pub(super) fn take(&mut self, stamp: Option<Stamp>, ticket: Ticket) -> bool {
+    pub(super) fn take(&mut self, stamp: Option<Stamp>, ticket: Ticket, now: Ticket) -> bool {
         let is_newer = match (&self.stamp, &stamp) {
             (Some(held), Some(new)) if held.epoch == new.epoch => new.covers(held),
+            // Of different epochs: it was asked for when the other was there already.
             _ => ticket > self.from,
         };
+        // What is held and newer than the answer holds whatever the answer does.
+        let is_covered = match (&self.stamp, &stamp) {
+            (Some(held), Some(new)) => held.epoch == new.epoch,
+            _ => false,
+        };
         if is_newer {
-            self.from = ticket;
+            self.from = now;
             self.is_unwatchable = false;
             self.stamp = stamp;
         }
@@ -79,7 +89,7 @@ impl Entry {
                 (Need::Transaction(xid, epoch), Some(stamp)) if stamp.epoch == *epoch => stamp.snapshot.sees(*xid),
                 (Need::All(wanted), Some(stamp)) if stamp.epoch == wanted.epoch => stamp.covers(wanted),
                 // Nothing to compare by: a read begun after the need was noted meets it.
-                _ => is_newer && ticket > *noted,
+                _ => (is_newer || is_covered) && ticket > *noted,
             };
             !is_met
         });

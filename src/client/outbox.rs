@@ -5,8 +5,8 @@
 //! same steps. What the server refuses for good is *held*: no longer shown over the truth, but kept with its reason
 //! until the person tries again or drops it.
 
-use super::entry::Entry;
-use super::{Client, Effect};
+use super::entry::{Entry, Kept};
+use super::{Client, Effect, Ticket};
 use crate::error::{ApiError, Kind};
 use crate::key::{OrganizationId, QueryKey};
 use crate::overlay::{Answer, AnyMutation, AnyValue, Dispute, ErasedMutation, MutationId};
@@ -25,9 +25,22 @@ pub(super) struct Pending {
     pub(super) id: MutationId,
     pub(super) mutation: AnyMutation,
     phase: Phase,
-    /// The transaction that carried it out: known by its answer, or by the live connection before that.
-    pub(super) done_by: Option<(Xid, Epoch)>,
+    /// Known by its answer, or by the live connection before that.
+    pub(super) done: Option<Done>,
+    /// The last ticket given out when it was made: reads begun later name it.
+    pub(super) made: Ticket,
+    /// When it was first sent: its stored answer may be as old.
+    sent: Option<Ticket>,
     failed: u32,
+}
+
+/// How a mutation was carried out, so that it is known which values contain it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Done {
+    /// By this transaction.
+    By(Xid, Epoch),
+    /// It asked for what already was at this stamp; a value from before may show something else.
+    Before(Stamp),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -49,13 +62,27 @@ impl Pending {
         matches!(self.phase, Phase::Waiting { .. } | Phase::Sent)
     }
 
+    pub(super) fn is_answered(&self) -> bool {
+        self.phase == Phase::Answered
+    }
+
+    /// Whether it has been sent, and nothing has been heard of it that says whether what was read in this epoch has it.
+    pub(super) fn may_be_done(&self, epoch: Option<Epoch>) -> bool {
+        match &self.done {
+            None => self.is_open() && self.sent.is_some(),
+            Some(Done::By(_, its) | Done::Before(Stamp { epoch: its, .. })) => epoch.is_some_and(|epoch| epoch != *its),
+        }
+    }
+
     fn is_shown(&self) -> bool {
         !matches!(self.phase, Phase::Held(_))
     }
 
     /// Whether its answer is on the way and will bring the key's value as of this transaction.
     pub(super) fn will_bring(&self, key: &QueryKey, xid: Xid, epoch: Epoch) -> bool {
-        self.phase == Phase::Sent && self.done_by == Some((xid, epoch)) && self.mutation.answers().as_ref() == Some(key)
+        self.phase == Phase::Sent
+            && self.done == Some(Done::By(xid, epoch))
+            && self.mutation.answers().as_ref() == Some(key)
     }
 }
 
@@ -67,6 +94,8 @@ pub enum Progress {
     Made,
     /// Carried out by this transaction.
     Done(Xid, Epoch),
+    /// It asked for what already was at this stamp.
+    Unchanged(Stamp),
     /// Refused: waits for the person.
     Held(ApiError),
 }
@@ -107,12 +136,14 @@ impl Client {
     pub fn learn(&mut self, id: MutationId, mutation: AnyMutation, progress: Progress) {
         let Err(place) = self.pending.binary_search_by_key(&id, |pending| pending.id) else { return };
         self.show_anew(&*mutation);
-        let (phase, done_by) = match progress {
+        let (phase, done) = match progress {
             Progress::Made => (Phase::Waiting { pausing: false }, None),
-            Progress::Done(xid, epoch) => (Phase::Answered, Some((xid, epoch))),
+            Progress::Done(xid, epoch) => (Phase::Answered, Some(Done::By(xid, epoch))),
+            Progress::Unchanged(stamp) => (Phase::Answered, Some(Done::Before(stamp))),
             Progress::Held(error) => (Phase::Held(error), None),
         };
-        self.pending.insert(place, Pending { id, mutation, phase, done_by, failed: 0 });
+        let made = self.last_ticket;
+        self.pending.insert(place, Pending { id, mutation, phase, done, made, sent: None, failed: 0 });
         self.effects.push(Effect::PendingChanged);
         self.send_what_may_go();
         self.forget_settled();
@@ -165,29 +196,39 @@ impl Client {
     pub fn answered(&mut self, id: MutationId, Answer { xid, stamp, value }: Answer) {
         let Some(place) = self.pending.iter().position(|pending| pending.id == id) else { return };
         let mutation = self.pending[place].mutation.clone();
-        match xid {
-            Some(xid) => {
-                self.pending[place].phase = Phase::Answered;
-                self.pending[place].done_by = Some((xid, stamp.epoch));
-                // Where no cursor will come by to vouch, the mutation itself says what has to be read again.
-                let unvouched: Vec<_> = self
-                    .entries
-                    .iter()
-                    .filter(|(key, entry)| !entry.is_vouched && mutation.touches(key))
-                    .map(|(key, _)| key.clone())
-                    .collect();
-                if let Some((key, value)) = value {
-                    let ticket = self.next_ticket();
-                    let read = Read { data: value, snapshot: stamp.snapshot, epoch: stamp.epoch, contains: Vec::new() };
-                    self.accept(&key, ticket, read);
-                }
-                for key in unvouched {
-                    if !self.stamp_of(&key).is_some_and(|held| held.sees(xid, stamp.epoch)) {
-                        self.need_transaction(&key, xid, stamp.epoch);
-                    }
+        self.pending[place].phase = Phase::Answered;
+        self.pending[place].done = Some(match xid {
+            Some(xid) => Done::By(xid, stamp.epoch),
+            None => Done::Before(stamp.clone()),
+        });
+        // Where no cursor will come by to vouch, or the value is of another epoch, the mutation itself says what has to
+        // be read again.
+        let is_unvouched = |key: &QueryKey, entry: &Entry| {
+            let is_comparable = entry.stamp.as_ref().is_none_or(|held| held.epoch == stamp.epoch);
+            !(entry.is_vouched && is_comparable) && mutation.touches(key)
+        };
+        let unvouched = self.entries.iter().filter(|(key, entry)| xid.is_some() && is_unvouched(key, entry));
+        let unvouched: Vec<_> = unvouched.map(|(key, _)| key.clone()).collect();
+        let epoch = stamp.epoch;
+        if let Some((key, value)) = value {
+            let ticket = self.pending[place].sent.unwrap_or_default();
+            // Those before it on the same record were carried out before it was sent.
+            let records = mutation.records();
+            let shares_record =
+                |pending: &&Pending| pending.mutation.records().iter().any(|record| records.contains(record));
+            let contains = self.pending[..=place].iter().filter(shares_record).map(|pending| pending.id).collect();
+            let read = Read { data: value, snapshot: stamp.snapshot, epoch, contains };
+            self.accept(&key, ticket, read);
+            // Where it was too old for that, what waited for it waits no longer.
+            self.fetch_if_needed(&key);
+        }
+        if let Some(xid) = xid {
+            for key in unvouched {
+                let contains = self.entries.get(&key).is_some_and(|entry| entry.contains.contains(&id));
+                if !contains && !self.stamp_of(&key).is_some_and(|held| held.sees(xid, epoch)) {
+                    self.need_transaction(&key, xid, epoch);
                 }
             }
-            None => self.forget(place),
         }
         self.show_anew(&*mutation);
         self.effects.push(Effect::PendingChanged);
@@ -316,22 +357,27 @@ impl Client {
             taken.extend(records);
             if is_first && pending.phase == (Phase::Waiting { pausing: false }) {
                 pending.phase = Phase::Sent;
+                pending.sent.get_or_insert_with(|| {
+                    self.last_ticket += 1;
+                    self.last_ticket
+                });
                 self.effects.push(Effect::Send { mutation: pending.id });
             }
         }
     }
 
     /// Whether a value with this stamp is known to contain the mutation.
-    fn is_in(&self, stamp: &Stamp, pending: &Pending) -> bool {
-        let Some((xid, epoch)) = pending.done_by else { return false };
-        // A value of a later life of the database holds whatever was committed in an earlier one.
-        let is_later_life = || stamp.epoch != epoch && self.cursor.as_ref().is_some_and(|now| now.epoch == stamp.epoch);
-        stamp.sees(xid, epoch) || is_later_life()
+    fn is_in(stamp: &Stamp, pending: &Pending) -> bool {
+        match &pending.done {
+            Some(Done::By(xid, epoch)) => stamp.sees(*xid, *epoch),
+            Some(Done::Before(as_of)) => stamp.covers(as_of),
+            None => false,
+        }
     }
 
     /// Whether the server's value of the key is known to contain the mutation.
     fn contains(&self, key: &QueryKey, entry: &Entry, pending: &Pending) -> bool {
-        entry.contains.contains(&pending.id) || self.stamp_of(key).is_some_and(|stamp| self.is_in(&stamp, pending))
+        entry.contains.contains(&pending.id) || self.stamp_of(key).is_some_and(|stamp| Self::is_in(&stamp, pending))
     }
 
     pub(super) fn overlaid(&self, key: &QueryKey, entry: Option<&Entry>) -> (Option<AnyValue>, bool) {
@@ -342,7 +388,8 @@ impl Client {
                 continue;
             }
             value = pending.mutation.over(key, value);
-            is_pending = true;
+            // What changed nothing is not waited for.
+            is_pending |= !matches!(pending.done, Some(Done::Before(_)));
         }
         (value, is_pending)
     }
@@ -362,10 +409,12 @@ impl Client {
     /// Drops mutations that every value which could show them contains: those in memory, and those that this device
     /// keeps, for a page that starts from these must still show what was done.
     pub(super) fn forget_settled(&mut self) {
-        let mut settled = Vec::new();
-        for pending in self.pending.iter().filter(|pending| pending.phase == Phase::Answered) {
+        let mut settled: Vec<(MutationId, AnyMutation)> = Vec::new();
+        for pending in self.pending.iter().filter(|pending| pending.is_answered()) {
             let lags_here = self.entries.iter().any(|(key, entry)| {
-                entry.has_answer() && pending.mutation.touches(key) && !self.contains(key, entry, pending)
+                // A first read that is under way may have been taken before the mutation was carried out.
+                let shows_none = !entry.has_answer() && entry.fetching.is_none() && entry.kept != Kept::Restoring;
+                !shows_none && pending.mutation.touches(key) && !self.contains(key, entry, pending)
             });
             if lags_here {
                 continue;
@@ -373,20 +422,35 @@ impl Client {
             let lagging: Vec<_> = self
                 .kept
                 .iter()
-                .filter(|(key, stamp)| pending.mutation.touches(key) && !self.is_in(stamp, pending))
+                .filter(|(key, stamp)| pending.mutation.touches(key) && !self.is_in_kept(key, stamp, pending))
                 .map(|(key, _)| key.clone())
                 .collect();
             if lagging.is_empty() {
-                settled.push(pending.id);
+                settled.push((pending.id, pending.mutation.clone()));
             }
             // What is current here is written down once more, with the stamp that it has grown to.
             let here = lagging.into_iter().filter(|key| self.entries.get(key).is_some_and(Entry::has_answer));
             self.effects.extend(here.map(Effect::Keep));
         }
-        if !settled.is_empty() {
-            self.pending.retain(|pending| !settled.contains(&pending.id));
-            self.effects.push(Effect::ForgetMutations(settled));
+        if settled.is_empty() {
+            return;
         }
+        self.pending.retain(|pending| settled.iter().all(|(id, _)| *id != pending.id));
+        // Over what is not there yet it was shown as pending until now.
+        for (key, _) in self.entries.iter().filter(|(_, entry)| !entry.has_answer()) {
+            if settled.iter().any(|(_, mutation)| mutation.touches(key)) {
+                self.effects.push(Effect::Changed(key.clone()));
+            }
+        }
+        self.effects.push(Effect::ForgetMutations(settled.into_iter().map(|(id, _)| id).collect()));
+    }
+
+    /// Whether the kept value of the key contains the mutation: by its stamp, or because it is what is held here.
+    fn is_in_kept(&self, key: &QueryKey, stamp: &Stamp, pending: &Pending) -> bool {
+        Self::is_in(stamp, pending)
+            || self.entries.get(key).is_some_and(|entry| {
+                entry.contains.contains(&pending.id) && entry.stamp.as_ref().is_some_and(|held| stamp.covers(held))
+            })
     }
 
     pub(super) fn forget_mutations_of(&mut self, organization: OrganizationId) {
@@ -402,9 +466,10 @@ impl Client {
 
 impl Pending {
     fn progress(&self) -> Progress {
-        match (&self.phase, self.done_by) {
+        match (&self.phase, &self.done) {
             (Phase::Held(error), _) => Progress::Held(error.clone()),
-            (Phase::Answered, Some((xid, epoch))) => Progress::Done(xid, epoch),
+            (Phase::Answered, Some(Done::By(xid, epoch))) => Progress::Done(*xid, *epoch),
+            (Phase::Answered, Some(Done::Before(stamp))) => Progress::Unchanged(stamp.clone()),
             (Phase::Answered | Phase::Waiting { .. } | Phase::Sent, _) => Progress::Made,
         }
     }

@@ -3,7 +3,7 @@
 //! Each dependency hangs on one *anchor*: a value of its first condition, or "any row". A change looks up "any row" and
 //! the values of its own facets, old and new; what is found there is tried against the whole dependency.
 
-use super::ConnectionId;
+use super::routing::ConnectionId;
 use crate::key::{Change, Dependency, Facet, Facets, OrganizationId};
 use crate::wire::WatchNumber;
 use std::collections::HashMap;

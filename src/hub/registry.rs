@@ -1,8 +1,10 @@
 //! What can be watched: the live tables as declared in Rust, and which tables decide rights.
 
+use super::missed::Candidate;
 use crate::error::{ApiError, Kind};
-use crate::key::{Condition, Dependency, Facet, QueryKey, Shape, WireKey};
+use crate::key::{Condition, Dependency, Facet, OrganizationId, QueryKey, Shape, WireKey};
 use crate::live::{ListQuery, RecordQuery};
+use crate::wire::{Refused, Watch};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use uuid::Uuid;
@@ -44,11 +46,11 @@ pub struct Only {
 }
 
 /// A key that may be watched, and what it reads.
-pub(super) struct Resolved {
-    pub(super) key: QueryKey,
-    pub(super) dependencies: Vec<Dependency>,
+pub(crate) struct Resolved {
+    pub(crate) key: QueryKey,
+    pub(crate) dependencies: Vec<Dependency>,
     /// The person sees only part of the table: whether it sees this record is for row-level security to say.
-    pub(super) is_narrowed: bool,
+    pub(crate) is_narrowed: bool,
 }
 
 impl Registry {
@@ -99,20 +101,36 @@ impl Registry {
         names.into_iter().collect()
     }
 
-    pub(super) fn told_one_by_one(&self) -> Vec<&'static str> {
+    pub(crate) fn told_one_by_one(&self) -> Vec<&'static str> {
         self.rights_tables.iter().copied().chain([self.session_table]).collect()
     }
 
-    pub(super) fn decides_rights(&self, table: &str) -> bool {
+    pub(crate) fn decides_rights(&self, table: &str) -> bool {
         self.rights_tables.contains(&table)
     }
 
-    pub(super) fn is_session_table(&self, table: &str) -> bool {
+    pub(crate) fn is_session_table(&self, table: &str) -> bool {
         self.session_table == table
     }
 
+    /// Which of the keys may be watched by these rights, and which may not.
+    pub(crate) fn judge(
+        &self,
+        watches: Vec<Watch>,
+        rights: &HashMap<OrganizationId, WatchRights>,
+    ) -> (Vec<Candidate>, Vec<Refused>) {
+        let (mut candidates, mut refused) = (Vec::new(), Vec::new());
+        for watch in watches {
+            match self.resolve(&watch.key, rights.get(&watch.key.organization)) {
+                Ok(resolved) => candidates.push(Candidate { watch, resolved }),
+                Err(error) => refused.push(Refused { number: watch.number, error }),
+            }
+        }
+        (candidates, refused)
+    }
+
     /// What the key reads, as far as these rights allow.
-    pub(super) fn resolve(&self, key: &WireKey, rights: Option<&WatchRights>) -> Result<Resolved, ApiError> {
+    pub(crate) fn resolve(&self, key: &WireKey, rights: Option<&WatchRights>) -> Result<Resolved, ApiError> {
         let rights = rights.ok_or_else(|| ApiError::not_found("organization"))?;
         let Some((name, table)) = self.tables.get_key_value(key.table.as_str()) else {
             return Err(ApiError::field("table", format!("there is no live table {:?}", shortened(&key.table))));

@@ -1,6 +1,7 @@
 //! One WebSocket: reads the client's frames, writes what the hub has for it. Who may open one is decided before.
 
-use super::{ConnectionId, Hub};
+use super::Hub;
+use super::routing::{Close, ConnectionId};
 use crate::error::{ApiError, Kind};
 use crate::key::PersonId;
 use crate::wire::{ClientFrame, ServerFrame};
@@ -12,18 +13,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
-/// Why the server ends a connection; the number is the WebSocket's close code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Close {
-    /// The server stops or restarts: come back at once.
-    GoingAway,
-    /// The database began a new life: come back, and everything held is stale.
-    NewEpoch,
-    /// Nobody is signed in any more with this connection's session.
-    SessionEnded,
-}
-
 impl Close {
+    /// The WebSocket's close code.
     pub fn code(self) -> u16 {
         match self {
             Close::GoingAway => 1001,
@@ -71,7 +62,7 @@ async fn recheck<F: Future<Output = Result<bool, ApiError>>>(hub: &Hub, session:
         clock.tick().await;
         match stands().await {
             Ok(true) => {}
-            Ok(false) => hub.state().end_session(session),
+            Ok(false) => hub.end_session(session),
             // The database is away: nothing is told meanwhile either.
             Err(error) => tracing::debug!(%error, "a session could not be looked at again"),
         }

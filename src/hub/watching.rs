@@ -4,15 +4,15 @@
 //! The question is asked after the registration, so its snapshot covers the cursor that stood then: a change is either
 //! found by the question, or routed to the key that is already registered, or both.
 
-use super::interest::Watcher;
-use super::registry::{Resolved, WatchRights};
-use super::{ConnectionId, Hub, MOST_WATCHES, Watched};
-use crate::error::{ApiError, Kind};
-use crate::feed::{self, Event, FeedError};
-use crate::key::{OrganizationId, PersonId, Shape};
+use super::Hub;
+use super::missed::{Beyond, Candidate, missed};
+use super::registry::WatchRights;
+use super::routing::{ConnectionId, Registered};
+use crate::feed::{self, FeedError};
+use crate::key::{OrganizationId, PersonId};
 use crate::snapshot::{Epoch, Xid};
 use crate::sql::Actor;
-use crate::wire::{Watch, WatchNumber};
+use crate::wire::{Refused, Watch};
 use sqlx::Row;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -21,28 +21,16 @@ use uuid::Uuid;
 /// More events than this beyond a stamp are not looked at one by one: the value is stale.
 const MOST_MISSED: i64 = 2_000;
 
-struct Candidate {
-    watch: Watch,
-    resolved: Resolved,
-}
-
 impl Hub {
     /// Carries a watch frame out; what came of it is told by the connection's next tick.
     pub(super) async fn watch(&self, id: ConnectionId, person: PersonId, watches: Vec<Watch>) -> Result<(), FeedError> {
         self.counters.watch_checks.fetch_add(1, Ordering::Relaxed);
         let candidates = loop {
-            let Some(version) = self.rights_version(id) else { return Ok(()) };
+            let Some(version) = self.decide(|routing| routing.begin(id, &watches)) else { return Ok(()) };
             let rights = self.rights(person, &watches).await?;
-            let mut refused = Vec::new();
-            let mut candidates = Vec::new();
-            for watch in watches.clone() {
-                match self.registry.resolve(&watch.key, rights.get(&watch.key.organization)) {
-                    Ok(resolved) => candidates.push(Candidate { watch, resolved }),
-                    Err(error) => refused.push((watch.number, error)),
-                }
-            }
+            let (candidates, mut refused) = self.registry.judge(watches.clone(), &rights);
             let candidates = self.keep_visible(person, candidates, &mut refused).await?;
-            match self.register(id, version, candidates, refused) {
+            match self.decide(|routing| routing.register(id, version, candidates, refused)) {
                 Registered::As(candidates) => break candidates,
                 Registered::RightsChanged => {}
             }
@@ -50,31 +38,10 @@ impl Hub {
         if candidates.is_empty() {
             return Ok(());
         }
-        let stale = self.stale_among(person, &candidates).await?;
-
-        let mut state = self.state();
-        let Some(connection) = state.connections.get_mut(&id) else { return Ok(()) };
-        for candidate in &candidates {
-            let number = candidate.watch.number;
-            // Given back, or ended with the rights, while the question was under way.
-            if !connection.watches.contains_key(&number) {
-                continue;
-            }
-            connection.outgoing.watching.push(number);
-            if let Some(missed) = stale.get(&number) {
-                let lag = connection.outgoing.stale.entry(number).or_insert_with(|| super::Lag::Xids(Vec::new()));
-                match missed {
-                    Missed::Changes(xids) => xids.iter().for_each(|xid| lag.add(Some(*xid))),
-                    Missed::Unknown => lag.add(None),
-                }
-            }
-        }
-        connection.wake.notify_one();
+        let beyond = self.beyond(&candidates).await?;
+        let stale = missed(&self.registry, person, &candidates, &beyond);
+        self.decide(|routing| routing.settle(id, &candidates, &stale));
         Ok(())
-    }
-
-    fn rights_version(&self, id: ConnectionId) -> Option<u64> {
-        self.state().connections.get(&id).map(|connection| connection.rights_version)
     }
 
     /// One statement for all organizations of the frame.
@@ -101,13 +68,11 @@ impl Hub {
         &self,
         person: PersonId,
         candidates: Vec<Candidate>,
-        refused: &mut Vec<(WatchNumber, ApiError)>,
+        refused: &mut Vec<Refused>,
     ) -> Result<Vec<Candidate>, FeedError> {
         let mut asked: HashMap<&'static str, Vec<Uuid>> = HashMap::new();
-        for Candidate { resolved, .. } in candidates.iter().filter(|candidate| candidate.resolved.is_narrowed) {
-            if let Shape::Record(record) = resolved.key.shape {
-                asked.entry(resolved.key.table).or_default().push(record);
-            }
+        for (table, record) in candidates.iter().filter_map(Candidate::asks_visibility) {
+            asked.entry(table).or_default().push(record);
         }
         if asked.is_empty() {
             return Ok(candidates);
@@ -125,60 +90,15 @@ impl Hub {
             })
         });
         let visible = visible.await.map_err(|error| FeedError::Unreadable(error.message))?;
-        let (kept, hidden): (Vec<_>, Vec<_>) =
-            candidates.into_iter().partition(|candidate: &Candidate| match candidate.resolved.key.shape {
-                Shape::Record(record) if candidate.resolved.is_narrowed => visible.contains(&record),
-                _ => true,
-            });
-        refused.extend(hidden.iter().map(|candidate| (candidate.watch.number, ApiError::not_found("record"))));
+        let is_visible =
+            |candidate: &Candidate| candidate.asks_visibility().is_none_or(|(_, record)| visible.contains(&record));
+        let (kept, hidden): (Vec<_>, Vec<_>) = candidates.into_iter().partition(is_visible);
+        refused.extend(hidden.iter().map(Candidate::hidden));
         Ok(kept)
     }
 
-    /// From here on changes are routed to the keys. Nothing is registered by rights that changed meanwhile.
-    fn register(
-        &self,
-        id: ConnectionId,
-        version: u64,
-        candidates: Vec<Candidate>,
-        refused: Vec<(WatchNumber, ApiError)>,
-    ) -> Registered {
-        let mut state = self.state();
-        match state.connections.get(&id) {
-            None => return Registered::As(Vec::new()),
-            Some(connection) if connection.rights_version != version => return Registered::RightsChanged,
-            Some(_) => {}
-        }
-        for (number, error) in refused {
-            state.refuse(id, number, error);
-        }
-        let mut registered = Vec::new();
-        for candidate in candidates {
-            let number = candidate.watch.number;
-            let Some(connection) = state.connections.get_mut(&id) else { break };
-            if connection.watches.contains_key(&number) {
-                state.refuse(id, number, ApiError::field("number", "is taken by another watch of this connection"));
-                continue;
-            }
-            if connection.watches.len() >= MOST_WATCHES {
-                let why = format!("A connection watches at most {MOST_WATCHES} keys.");
-                state.refuse(id, number, ApiError::new(Kind::TooMany, why));
-                continue;
-            }
-            let organization = candidate.resolved.key.organization;
-            let dependencies = candidate.resolved.dependencies.clone();
-            connection.watches.insert(number, Watched { organization, dependencies: dependencies.clone() });
-            state.interest.add(organization, &dependencies, Watcher { connection: id, number });
-            registered.push(candidate);
-        }
-        Registered::As(registered)
-    }
-
-    /// What changed beyond each value's stamp: one statement for all keys.
-    async fn stale_among(
-        &self,
-        person: PersonId,
-        candidates: &[Candidate],
-    ) -> Result<HashMap<WatchNumber, Missed>, FeedError> {
+    /// What the event table holds beyond the values' stamps: one statement for all keys.
+    async fn beyond(&self, candidates: &[Candidate]) -> Result<Beyond, FeedError> {
         let oldest = candidates.iter().map(|candidate| candidate.watch.snapshot.xmin()).min().unwrap_or(Xid(0));
         let organizations: HashSet<Uuid> =
             candidates.iter().map(|candidate| candidate.resolved.key.organization.0).collect();
@@ -196,45 +116,9 @@ impl Hub {
         let horizon = Xid(horizon.parse().map_err(|_| FeedError::Unreadable(format!("horizon {horizon}")))?);
         let is_too_much = rows.len() as i64 > MOST_MISSED;
         let told = rows.iter().filter(|row| !matches!(row.try_get::<Option<String>, _>("xid"), Ok(None)));
-        let events: Vec<Event> =
-            if is_too_much { Vec::new() } else { told.map(feed::event).collect::<Result<_, _>>()? };
-
-        let mut stale = HashMap::new();
-        for Candidate { watch, resolved } in candidates {
-            if is_too_much || epoch != Some(watch.epoch) || !watch.snapshot.sees_all_before(horizon) {
-                stale.insert(watch.number, Missed::Unknown);
-                continue;
-            }
-            let missed: Vec<Xid> = events
-                .iter()
-                .filter(|event| {
-                    event.organization == Some(resolved.key.organization)
-                        && !watch.snapshot.sees(event.xid)
-                        && event.audience.as_ref().is_none_or(|audience| audience.contains(&person))
-                        && resolved.dependencies.iter().any(|dependency| dependency.affected_by(&event.change))
-                })
-                .map(|event| event.xid)
-                .collect();
-            if !missed.is_empty() {
-                stale.insert(watch.number, Missed::Changes(missed));
-            }
-        }
-        Ok(stale)
+        let events = if is_too_much { None } else { Some(told.map(feed::event).collect::<Result<_, _>>()?) };
+        Ok(Beyond { epoch, horizon, events })
     }
-}
-
-/// What came of registering keys.
-enum Registered {
-    As(Vec<Candidate>),
-    /// The rights that were asked for are old: ask again.
-    RightsChanged,
-}
-
-/// Why a value is stale.
-enum Missed {
-    Changes(Vec<Xid>),
-    /// Its stamp is of another epoch, or older than what is kept, or too far back to be looked at.
-    Unknown,
 }
 
 const MISSED: &str = "
@@ -245,6 +129,7 @@ from now left join lateral (
   select e.xid::text as xid, e.organization_id, e.person_id, e.table_name, e.record_id, e.event_type, e.audience,
     e.old_facets, e.new_facets, e.actor_id, e.mutation_id
   from public.realtime_table_events e
-  where e.xid >= $1::xid8 and e.organization_id = any ($2)
+  where e.xid >= $1::xid8
+    and (e.organization_id = any ($2) or (e.organization_id is null and e.person_id is null))
   limit $3
 ) told on true";

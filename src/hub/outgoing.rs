@@ -1,0 +1,110 @@
+//! What one connection has yet to be told: a *set of keys*, never a queue, so a slow reader costs no more than its keys.
+
+use super::routing::Close;
+use crate::snapshot::{Stamp, Xid};
+use crate::wire::{Passed, Refused, Rights, ServerFrame, Stale, Tick, WatchNumber};
+use std::collections::BTreeMap;
+
+/// More transactions than this on one key are not named one by one: the value must then cover the frame's cursor.
+const MOST_XIDS: usize = 16;
+/// Mutations of one's own that one frame names.
+const MOST_PASSED: usize = 64;
+
+#[derive(Default)]
+pub(super) struct Outgoing {
+    stale: BTreeMap<WatchNumber, Lag>,
+    watching: Vec<WatchNumber>,
+    refused: Vec<Refused>,
+    rights: Vec<Rights>,
+    /// The person's own mutations that the cursor has passed.
+    passed: Vec<Passed>,
+    close: Option<Close>,
+}
+
+/// What a stale key's value must see to be current again.
+enum Lag {
+    Xids(Vec<Xid>),
+    Cursor,
+}
+
+impl Lag {
+    fn add(&mut self, xid: Option<Xid>) {
+        match (&mut *self, xid) {
+            (Lag::Xids(xids), Some(xid)) if xids.contains(&xid) => {}
+            (Lag::Xids(xids), Some(xid)) if xids.len() < MOST_XIDS => xids.push(xid),
+            _ => *self = Lag::Cursor,
+        }
+    }
+}
+
+impl Outgoing {
+    /// The key changed by this transaction; by many or an unknown one, where none is named.
+    pub(super) fn stale(&mut self, number: WatchNumber, xid: Option<Xid>) {
+        self.stale.entry(number).or_insert_with(|| Lag::Xids(Vec::new())).add(xid);
+    }
+
+    pub(super) fn watching(&mut self, number: WatchNumber) {
+        self.watching.push(number);
+    }
+
+    pub(super) fn refused(&mut self, refused: Refused) {
+        self.refused.push(refused);
+    }
+
+    /// Takes the place of what was to be told about the organization before.
+    pub(super) fn rights(&mut self, rights: Rights) {
+        self.rights.retain(|told| told.organization != rights.organization);
+        self.rights.push(rights);
+    }
+
+    /// Past the bound it is left to the mutation's own answer, which says the same.
+    pub(super) fn passed(&mut self, passed: Passed) {
+        if self.passed.len() < MOST_PASSED && !self.passed.contains(&passed) {
+            self.passed.push(passed);
+        }
+    }
+
+    pub(super) fn close(&mut self, reason: Close) {
+        self.close = Some(reason);
+    }
+
+    /// Nothing is said any more about a number whose watch has ended.
+    pub(super) fn forget(&mut self, number: WatchNumber) {
+        self.stale.remove(&number);
+        self.watching.retain(|other| *other != number);
+    }
+
+    /// The frames that tell it all; `heartbeat` makes the cursor news. Without a cursor the rest is kept for later. With
+    /// a connection that ends nothing is said about keys: the cursor may be one of which their watches know nothing.
+    pub(super) fn take_frames(&mut self, cursor: Option<Stamp>, heartbeat: bool) -> (Vec<ServerFrame>, Option<Close>) {
+        let mut frames = Vec::new();
+        if !self.rights.is_empty() {
+            frames.push(ServerFrame::Rights { organizations: std::mem::take(&mut self.rights) });
+        }
+        if self.close.is_some() {
+            return (frames, self.close);
+        }
+        let has_news =
+            !self.stale.is_empty() || !self.watching.is_empty() || !self.refused.is_empty() || !self.passed.is_empty();
+        if let Some(cursor) = cursor
+            && (has_news || heartbeat)
+        {
+            let stale = std::mem::take(&mut self.stale).into_iter().map(|(number, lag)| Stale {
+                number,
+                xids: match lag {
+                    Lag::Xids(xids) => xids,
+                    Lag::Cursor => Vec::new(),
+                },
+            });
+            frames.push(ServerFrame::Tick(Tick {
+                cursor: cursor.snapshot,
+                epoch: cursor.epoch,
+                stale: stale.collect(),
+                watching: std::mem::take(&mut self.watching),
+                refused: std::mem::take(&mut self.refused),
+                mutations: std::mem::take(&mut self.passed),
+            }));
+        }
+        (frames, None)
+    }
+}
