@@ -118,14 +118,15 @@ test('a project is archived, taken out, deleted and restored on one screen, and 
   await Promise.all([ada.live(), ben.live(), archive.live()]);
   await expect(archive.main).toContainText('No archived projects');
 
-  await ada.page.getByRole('button', { name: 'Archive' }).click();
+  await ada.page.getByRole('button', { name: 'Archive', exact: true }).click();
+  await expect(ada.main.getByText('Archived', { exact: true })).toBeVisible();
   await expect(archive.row('Slipway')).toBeVisible();
   await expect(ben.row('Slipway')).toHaveCount(0);
   await expect(ben.row('Dock')).toBeVisible();
   await ben.page.getByLabel('Show').selectOption({ label: 'Archived' });
   await expect(ben.row('Slipway')).toBeVisible();
   await expect(ben.page).toHaveURL(/projects\?archived=true$/);
-  await ada.page.getByRole('button', { name: 'Take out of the archive' }).click();
+  await ada.page.getByRole('button', { name: 'Unarchive' }).click();
   await expect(archive.row('Slipway')).toHaveCount(0);
   await ben.page.getByLabel('Show').selectOption({ label: 'Current' });
   await expect(ben.row('Slipway')).toBeVisible();

@@ -125,14 +125,13 @@ fn Sheet(
                     <li aria-current="page">{name}</li>
                 </ol>
             </nav>
-            {move || is_archived.get().then(|| view! { <span class="hint">"Archived"</span> })}
             {move || {
                 may_change
                     .get()
                     .then(|| {
                         view! {
                             <button class="button" data-kind="quiet" type="button" on:click=archive>
-                                {move || if is_archived.get() { "Take out of the archive" } else { "Archive" }}
+                                {move || if is_archived.get() { "Unarchive" } else { "Archive" }}
                             </button>
                         }
                     })
@@ -150,6 +149,7 @@ fn Sheet(
                     is_readonly=Signal::derive(move || !may_change.get())
                     tint
                 />
+                {move || is_archived.get().then(|| view! { <span class="hint">"Archived"</span> })}
             </div>
             <div class="record-main">
                 <OrdersOf last recent may_change />
