@@ -1,6 +1,6 @@
 # The work is done by scripts/; this file only names it. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup run build release test lint fmt bench soak clean
+.PHONY: help setup run build release test lint fmt bench soak simulate clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -37,6 +37,10 @@ soak: ## for long what `make test` does in short: the feed, and every browser te
 	@scripts/setup browser
 	@scripts/release
 	@scripts/soak
+
+simulate: ## the simulator over SEEDS=100000 schedules, or one of them again with SEED=1234
+	@scripts/setup
+	@scripts/simulate
 
 setup: ## install all that the other targets need (they also do it themselves)
 	@scripts/setup browser

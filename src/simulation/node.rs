@@ -122,6 +122,14 @@ impl Node {
         connections.into_iter().try_for_each(|connection| self.tell(connection, true, database, links))
     }
 
+    /// The feed is quick: all that is committed has been applied.
+    pub(super) fn catch_up(&mut self, database: &mut Database, links: &mut [Link]) -> Result<(), String> {
+        for this in [Move::Apply, Move::AskFeed, Move::Apply] {
+            self.go(this, false, database, links)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn go(
         &mut self,
         this: Move,

@@ -88,8 +88,8 @@ pub(super) enum What {
 
 /// With how often each comes, beside the others.
 const FAULTS: [(What, u32); 11] = [
-    (What::Membership, 4),
-    (What::Catalogue, 2),
+    (What::Membership, 8),
+    (What::Catalogue, 3),
     (What::LoseRequest, 8),
     (What::RepeatRequest, 5),
     (What::Cut, 6),

@@ -1,0 +1,179 @@
+//! What has to be true of what a page shows, whatever happens.
+
+use super::{Fate, Made, Picture, Sight, Tab};
+use crate::client::Progress;
+use crate::overlay::{AnyValue, ErasedMutation};
+use crate::simulation::database::{Database, When};
+use crate::simulation::product::Query;
+use crate::snapshot::Epoch;
+use crate::wire::Read;
+
+impl Tab {
+    pub(super) fn picture(&self, query: &Query) -> Picture {
+        let view = self.client.view(&query.key());
+        let error = view.error.map(|error| error.kind);
+        Picture { data: view.data, sight: Sight { is_pending: view.is_pending, error } }
+    }
+
+    /// Everything that is shown is what it has to be.
+    pub(super) fn look(&mut self, database: &Database) -> Result<(), String> {
+        for query in self.observed() {
+            let now = self.picture(&query);
+            if let Some(drawn) = self.screen.get(&query)
+                && (drawn.sight != now.sight || !query.is_same(drawn.data.as_ref(), now.data.as_ref()))
+            {
+                return Err(format!("screen: {query:?} would be shown otherwise, and the screen was not told"));
+            }
+            let held = match self.client.answer(&query.key()) {
+                Some(Ok(read)) => Some(read),
+                Some(Err(_)) | None => None,
+            };
+            self.look_at_stamp(&query, held.as_ref(), database)?;
+            self.look_at_overlay(&query, held, &now, database)?;
+        }
+        Ok(())
+    }
+
+    /// A value never goes back, and is what the database held at its stamp.
+    fn look_at_stamp(
+        &mut self,
+        query: &Query,
+        held: Option<&Read<AnyValue>>,
+        database: &Database,
+    ) -> Result<(), String> {
+        let Some(held) = held else { return Ok(()) };
+        let stamp = held.stamp();
+        let before = self.stamps.insert(query.clone(), stamp.clone());
+        if before.as_ref() == Some(&stamp) {
+            return Ok(());
+        }
+        if let Some(before) = before {
+            let life = |epoch: Epoch| database.life_of(epoch);
+            let is_back = match life(stamp.epoch).cmp(&life(before.epoch)) {
+                std::cmp::Ordering::Less => true,
+                std::cmp::Ordering::Equal => !stamp.covers(&before),
+                std::cmp::Ordering::Greater => false,
+            };
+            if is_back {
+                return Err(format!("going back: {query:?} goes back from {} to {}", before.snapshot, stamp.snapshot));
+            }
+        }
+        let truth = query.answer(database, self.person, When::Then(&stamp)).ok();
+        if !query.is_same(Some(&held.data), truth.as_ref()) {
+            return Err(format!(
+                "untrue: {query:?} is held as of {} as {}, and was {} then",
+                stamp.snapshot,
+                query.written(Some(&held.data)),
+                query.written(truth.as_ref())
+            ));
+        }
+        Ok(())
+    }
+
+    /// What is shown is the server's value with each of one's own mutations exactly once: in the value, or over it.
+    fn look_at_overlay(
+        &self,
+        query: &Query,
+        held: Option<Read<AnyValue>>,
+        now: &Picture,
+        database: &Database,
+    ) -> Result<(), String> {
+        let key = query.key();
+        let stamp = held.as_ref().map(Read::stamp);
+        let mut expected = held.map(|read| read.data);
+        for made in self.made.iter().filter(|made| matches!(made.fate, Fate::Open | Fate::Answered)) {
+            let is_contained = match &stamp {
+                Some(stamp) => database.holds(self.person, made.id, When::Then(stamp)),
+                // Nobody knows as of when nothing is there: once it is carried out, it may be in it.
+                None => database.holds(self.person, made.id, When::Now),
+            };
+            if !is_contained && made.write.touches(&key) {
+                expected = made.write.over(&key, expected);
+            }
+        }
+        if stamp.is_none() && now.data.is_some() {
+            return Ok(());
+        }
+        if !query.is_same(expected.as_ref(), now.data.as_ref()) {
+            return Err(format!(
+                "overlay: {query:?} shows {}; the value with each own mutation once is {}",
+                query.written(now.data.as_ref()),
+                query.written(expected.as_ref())
+            ));
+        }
+        Ok(())
+    }
+
+    /// A fetch needs a reason: no value, an unseen change that affects the key, another epoch, a change of rights, a
+    /// nameless notice, or a mutation of one's own that touches a key for which no cursor speaks.
+    pub(super) fn justify(&mut self, query: &Query, database: &Database) -> Result<(), String> {
+        let noticed = self.noticed.get(query).cloned().unwrap_or_default();
+        if self.failed.contains(query) {
+            return Ok(());
+        }
+        let Some(Ok(held)) = self.client.answer(&query.key()) else { return Ok(()) };
+        let stamp = held.stamp();
+        // What was told in one epoch cannot be compared with a value of another.
+        if !database.is_present(stamp.epoch) || noticed.iter().any(|epoch| *epoch != stamp.epoch) {
+            return Ok(());
+        }
+        let depends = query.depends(database, self.person);
+        let mut unseen = database.events_since(&stamp, query.organization());
+        let is_affected = unseen.any(|event| {
+            event.person == Some(self.person)
+                || event.organization.is_none()
+                || depends.iter().any(|dependency| dependency.affected_by(&event.change))
+        });
+        // Of an answer of another epoch than the value's nobody can tell whether the value contains it.
+        let touches_unseen = |made: &Made| {
+            let is_known = database.life_of_mutation(self.person, made.id) == Some(database.life_of(stamp.epoch))
+                && database.holds(self.person, made.id, When::Then(&stamp));
+            let is_open = made.fate == Fate::Open; // the read before this one could not say whether it contains it
+            made.write.touches(&query.key()) && (is_open || (made.fate == Fate::Answered && !is_known))
+        };
+        // An excuse is good for one fetch: it is kept for one that has no other reason.
+        if is_affected || self.made.iter().any(touches_unseen) || self.excused.remove(query) {
+            return Ok(());
+        }
+        Err(format!(
+            "needless fetch: {query:?} is fetched, and nothing that affects it happened since {}",
+            stamp.snapshot
+        ))
+    }
+
+    /// When nothing is in flight any more: everything shown is what the database answers now.
+    pub(in crate::simulation) fn look_at_rest(&self, database: &Database) -> Result<(), String> {
+        for query in self.observed.keys() {
+            let truth = query.answer(database, self.person, When::Now).ok();
+            let shown = self.picture(query);
+            // A known gap: of a record that a narrowed person may not see, nobody tells them when they may.
+            if shown.data.is_none() && self.refused.contains(query) && query.is_narrowed(database, self.person) {
+                continue;
+            }
+            if !query.is_same(shown.data.as_ref(), truth.as_ref()) {
+                return Err(format!(
+                    "wrong at rest: {query:?} shows {}, and the database answers {}",
+                    query.written(shown.data.as_ref()),
+                    query.written(truth.as_ref())
+                ));
+            }
+            if shown.sight.is_pending {
+                return Err(format!("pending at rest: something is still pending over {query:?}"));
+            }
+        }
+        // One that was answered may lie over a value that nobody shows or watches, until that is forgotten.
+        if self.client.mutations().iter().any(|(.., progress)| *progress == Progress::Made) {
+            return Err("pending at rest: a mutation is still unanswered".to_owned());
+        }
+        if !self.unanswered.is_empty() {
+            return Err(format!("unanswered watch: watches have not been answered: {:?}", self.unanswered));
+        }
+        for made in &self.made {
+            let is_done = database.holds(self.person, made.id, When::Now);
+            if made.fate == Fate::Open || (made.fate == Fate::Answered && !is_done) {
+                return Err(format!("lost mutation: {} ended as {:?}, carried out: {is_done}", made.id, made.fate));
+            }
+        }
+        Ok(())
+    }
+}
