@@ -436,7 +436,7 @@ impl Client {
         for (key, entry) in &mut self.entries {
             (entry.is_unwatchable, entry.refused) = (false, 0);
             // Nothing says as of when it was not to be seen, so no watch can be asked to say whether it still is not.
-            if entry.absent.is_some() && entry.stamp.is_none() {
+            if entry.absent.is_some() && entry.stamp.is_none() && entry.fetching.is_none() {
                 unknown.push(key.clone());
             }
         }
@@ -632,7 +632,8 @@ impl Client {
         let Some(place) = self.pending.iter().position(|pending| pending.id == id) else { return };
         let mutation = self.pending[place].mutation.clone();
         self.pending[place].phase = Phase::Answered;
-        self.pending[place].done = Some(match xid {
+        // The live connection may have told the epoch of the transaction, which the answer's need not be.
+        self.pending[place].done.get_or_insert(match xid {
             Some(xid) => Done::By(xid, stamp.epoch),
             None => Done::Before(stamp.clone()),
         });

@@ -808,3 +808,17 @@ fn a_read_of_another_epoch_than_the_change_that_it_could_not_name_is_made_again(
     assert!(page.client.view(&list("all")).data.is_none(), "not added twice");
     assert_eq!(page.fetches.len(), 1);
 }
+
+// Found by the simulator, seed 28589: the database crashed between the change and the reading of its answer.
+#[test]
+fn the_epoch_of_a_change_is_the_one_that_the_connection_told_and_not_its_answers() {
+    let mut page = Page::live();
+    let watch = page.show(&list("all"), read_of(Arc::new(vec![5_i64]), "10:10:"));
+    let id = page.add(1, 3);
+    let passed = vec![Passed { mutation_id: id, xid: Xid(10) }];
+    page.act(|client| client.ticked(Tick { mutations: passed, ..tick("11:11:", &[(watch, &[10])], &[]) }));
+    page.answer(Ok(Read { contains: vec![], ..read_of(Arc::new(vec![8_i64]), "11:11:") }));
+    page.act(|client| client.answered(id, Some(Xid(10)), stamp_after_crash("12:12:"), None));
+    let shown = page.client.view(&list("all")).data.and_then(|data| data.downcast_ref::<Vec<i64>>().cloned());
+    assert_eq!(shown, Some(vec![8]), "not added twice");
+}
