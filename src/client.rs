@@ -128,8 +128,9 @@ struct Pending {
 /// How a mutation was carried out, so that it is known which values contain it.
 #[derive(Clone, Debug, PartialEq)]
 enum Done {
-    /// By this transaction.
-    By(Xid, Epoch),
+    /// By this transaction, as told in these epochs: its own, and that of an answer read after a crash. In both a snapshot
+    /// that sees it contains it, for what was committed keeps its number.
+    By(Xid, Vec<Epoch>),
     /// It asked for what already was at this stamp; a value from before may show something else.
     Before(Stamp),
 }
@@ -150,19 +151,27 @@ impl Pending {
         self.phase == Phase::Answered
     }
 
+    fn is_done_by(&mut self, xid: Xid, epoch: Epoch) {
+        match &mut self.done {
+            Some(Done::By(_, epochs)) if epochs.contains(&epoch) => {}
+            Some(Done::By(_, epochs)) => epochs.push(epoch),
+            done => *done = Some(Done::By(xid, vec![epoch])),
+        }
+    }
+
     /// Whether it has been sent, and nothing has been heard of it that says whether what was read in this epoch has it.
-    fn may_be_done(&self, epoch: Option<Epoch>) -> bool {
+    fn may_be_done(&self, read_in: Option<Epoch>) -> bool {
         match &self.done {
             None => self.sent.is_some(),
-            Some(Done::By(_, its) | Done::Before(Stamp { epoch: its, .. })) => epoch.is_some_and(|epoch| epoch != *its),
+            Some(Done::By(_, epochs)) => read_in.is_some_and(|epoch| !epochs.contains(&epoch)),
+            Some(Done::Before(as_of)) => read_in.is_some_and(|epoch| epoch != as_of.epoch),
         }
     }
 
     /// Whether its answer is on the way and will bring the key's value as of this transaction.
     fn will_bring(&self, key: &QueryKey, xid: Xid, epoch: Epoch) -> bool {
-        self.phase == Phase::Sent
-            && self.done == Some(Done::By(xid, epoch))
-            && self.mutation.answers().as_ref() == Some(key)
+        let is_its_own = matches!(&self.done, Some(Done::By(its, epochs)) if *its == xid && epochs.contains(&epoch));
+        self.phase == Phase::Sent && is_its_own && self.mutation.answers().as_ref() == Some(key)
     }
 }
 
@@ -310,8 +319,12 @@ impl Client {
             Ok(read) => Some(read.epoch),
             Err(error) => error.stamp.as_ref().map(|stamp| stamp.epoch),
         };
-        let is_unclear =
-            |pending: &Pending| pending.made >= ticket && pending.may_be_done(read_in) && pending.mutation.touches(key);
+        let is_unclear = |pending: &Pending| {
+            // An absence does not say which mutations it contains, so naming one has not helped.
+            let is_unnamed = pending.made >= ticket || (answer.is_err() && pending.is_answered());
+            let is_known = contains.contains(&pending.id);
+            is_unnamed && !is_known && pending.may_be_done(read_in) && pending.mutation.touches(key)
+        };
         let is_answer = answer.as_ref().map_or_else(|error| error.kind.is_absence(), |_| true);
         if is_answer && self.pending.iter().any(is_unclear) {
             self.fetch(key);
@@ -517,7 +530,7 @@ impl Client {
         }
         for Passed { mutation_id, xid } in tick.mutations {
             if let Some(pending) = self.pending.iter_mut().find(|pending| pending.id == mutation_id) {
-                pending.done = Some(Done::By(xid, cursor.epoch));
+                pending.is_done_by(xid, cursor.epoch);
             }
         }
         // What is named is judged by the cursor before this one: up to there the frame says nothing against it.
@@ -632,11 +645,10 @@ impl Client {
         let Some(place) = self.pending.iter().position(|pending| pending.id == id) else { return };
         let mutation = self.pending[place].mutation.clone();
         self.pending[place].phase = Phase::Answered;
-        // The live connection may have told the epoch of the transaction, which the answer's need not be.
-        self.pending[place].done.get_or_insert(match xid {
-            Some(xid) => Done::By(xid, stamp.epoch),
-            None => Done::Before(stamp.clone()),
-        });
+        match xid {
+            Some(xid) => self.pending[place].is_done_by(xid, stamp.epoch),
+            None => self.pending[place].done = Some(Done::Before(stamp.clone())),
+        }
         // Where no cursor will come by to vouch, or the value is of another epoch, the mutation itself says what has to be
         // read again.
         let is_unvouched = |key: &QueryKey, entry: &Entry| {
@@ -741,7 +753,7 @@ impl Client {
         }
         let Some(stamp) = self.stamp_of(key) else { return false };
         match &pending.done {
-            Some(Done::By(xid, epoch)) => stamp.sees(*xid, *epoch),
+            Some(Done::By(xid, epochs)) => epochs.iter().any(|epoch| stamp.sees(*xid, *epoch)),
             Some(Done::Before(as_of)) => stamp.covers(as_of),
             None => false,
         }
