@@ -18,7 +18,7 @@ use crate::overlay::{AnyValue, MutationId};
 use crate::snapshot::{Epoch, Stamp, Xid};
 use crate::wire::{ClientFrame, Passed, Read, Rights, Stale, Standing, Tick, Watch, WatchNumber};
 use entry::{Entry, Kept, Need};
-use outbox::{Done, Pending};
+use outbox::Pending;
 use std::collections::{HashMap, HashSet};
 
 /// What the driver is to do.
@@ -233,8 +233,12 @@ impl Client {
             Ok(read) => Some(read.epoch),
             Err(error) => error.stamp.as_ref().map(|stamp| stamp.epoch),
         };
-        let is_unclear =
-            |pending: &Pending| pending.made >= ticket && pending.may_be_done(read_in) && pending.mutation.touches(key);
+        let is_unclear = |pending: &Pending| {
+            // An absence does not say which mutations it contains, so naming one has not helped.
+            let is_unnamed = pending.made >= ticket || (answer.is_err() && pending.is_answered());
+            let is_known = contains.contains(&pending.id);
+            is_unnamed && !is_known && pending.may_be_done(read_in) && pending.mutation.touches(key)
+        };
         let is_answer = answer.as_ref().map_or_else(|error| error.kind.is_absence(), |_| true);
         if is_answer && self.pending.iter().any(is_unclear) {
             self.fetch(key);
@@ -450,7 +454,7 @@ impl Client {
         for (key, entry) in &mut self.entries {
             (entry.is_unwatchable, entry.refused) = (false, 0);
             // Nothing says as of when it was not to be seen, so no watch can be asked to say whether it still is not.
-            if entry.absent.is_some() && entry.stamp.is_none() {
+            if entry.absent.is_some() && entry.stamp.is_none() && entry.fetching.is_none() {
                 unknown.push(key.clone());
             }
         }
@@ -532,7 +536,7 @@ impl Client {
         }
         for Passed { mutation_id, xid } in tick.mutations {
             if let Some(pending) = self.pending.iter_mut().find(|pending| pending.id == mutation_id) {
-                pending.done = Some(Done::By(xid, cursor.epoch));
+                pending.is_done_by(xid, cursor.epoch);
             }
         }
         // What is named is judged by the cursor before this one: up to there the frame says nothing against it.

@@ -822,6 +822,58 @@ fn a_read_of_another_epoch_than_the_change_that_it_could_not_name_is_made_again(
     assert_eq!(page.fetches.len(), 1);
 }
 
+// Found by the simulator, seed 28589: the database crashed between the change and the reading of its answer.
+#[test]
+fn the_epoch_of_a_change_is_the_one_that_the_connection_told_and_not_its_answers() {
+    let mut page = Page::live();
+    let watch = page.show(&list("all"), read_of(Arc::new(vec![5_i64]), "10:10:"));
+    let id = page.add(1, 3);
+    let passed = vec![Passed { mutation_id: id, xid: Xid(10) }];
+    page.act(|client| client.ticked(Tick { mutations: passed, ..tick("11:11:", &[(watch, &[10])], &[]) }));
+    page.answer(Ok(Read { contains: vec![], ..read_of(Arc::new(vec![8_i64]), "11:11:") }));
+    page.act(|client| {
+        client.answered(id, Answer { xid: Some(Xid(10)), stamp: stamp_after_crash("12:12:"), value: None })
+    });
+    let shown = page.client.view(&list("all")).data.and_then(|data| data.downcast_ref::<Vec<i64>>().cloned());
+    assert_eq!(shown, Some(vec![8]), "not added twice");
+}
+
+// Found by the simulator, seed 49505: the record was gone as of the next epoch, and its deletion of the last one pending for ever.
+#[test]
+fn an_absence_of_another_epoch_than_a_change_that_was_answered_meanwhile_is_read_again() {
+    let mut page = Page::live();
+    let id = page.add(2, 3);
+    page.act(|client| client.observe(&list("all")));
+    page.answered(id, 10, "11:11:");
+    let gone = ApiError { stamp: Some(stamp_after_crash("11:11:")), ..ApiError::not_found("list") };
+    page.answer(Err(gone.clone()));
+    assert_eq!(page.fetches.len(), 1, "it begins after the answer, so it contains the change");
+    page.answer(Err(gone));
+    assert!(page.fetches.is_empty() && !page.client.view(&list("all")).is_pending);
+}
+
+// Found by the simulator, seed 2342: told of in the epoch before the crash and answered in the one after it.
+#[test]
+fn a_change_told_of_in_one_epoch_and_answered_in_the_next_is_part_of_the_values_of_both() {
+    let mut page = Page::live();
+    page.act(|client| client.observe(&list("all")));
+    let id = page.add(1, 3);
+    let passed = vec![Passed { mutation_id: id, xid: Xid(10) }];
+    page.act(|client| client.ticked(Tick { mutations: passed, ..tick("11:11:", &[], &[]) }));
+    let after =
+        |value: i64| Read { epoch: stamp_after_crash("12:12:").epoch, ..read_of(Arc::new(vec![value]), "12:12:") };
+    page.answer(Ok(Read { contains: vec![], ..after(8) }));
+    page.act(|client| {
+        client.answered(id, Answer { xid: Some(Xid(10)), stamp: stamp_after_crash("12:12:"), value: None })
+    });
+    while !page.fetches.is_empty() {
+        page.answer(Ok(after(8)));
+    }
+    let shown = page.client.view(&list("all")).data.and_then(|data| data.downcast_ref::<Vec<i64>>().cloned());
+    assert_eq!(shown, Some(vec![8]));
+    assert!(page.client.pending.is_empty());
+}
+
 // ---------------------------------------------------------------------------------------------- the outbox
 
 #[test]

@@ -37,8 +37,9 @@ pub(super) struct Pending {
 /// How a mutation was carried out, so that it is known which values contain it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Done {
-    /// By this transaction.
-    By(Xid, Epoch),
+    /// By this transaction, as told in these epochs: its own, and that of an answer read after a crash. In both a
+    /// snapshot that sees it contains it, for what was committed keeps its number.
+    By(Xid, Vec<Epoch>),
     /// It asked for what already was at this stamp; a value from before may show something else.
     Before(Stamp),
 }
@@ -66,11 +67,20 @@ impl Pending {
         self.phase == Phase::Answered
     }
 
+    pub(super) fn is_done_by(&mut self, xid: Xid, epoch: Epoch) {
+        match &mut self.done {
+            Some(Done::By(_, epochs)) if epochs.contains(&epoch) => {}
+            Some(Done::By(_, epochs)) => epochs.push(epoch),
+            done => *done = Some(Done::By(xid, vec![epoch])),
+        }
+    }
+
     /// Whether it has been sent, and nothing has been heard of it that says whether what was read in this epoch has it.
-    pub(super) fn may_be_done(&self, epoch: Option<Epoch>) -> bool {
+    pub(super) fn may_be_done(&self, read_in: Option<Epoch>) -> bool {
         match &self.done {
             None => self.is_open() && self.sent.is_some(),
-            Some(Done::By(_, its) | Done::Before(Stamp { epoch: its, .. })) => epoch.is_some_and(|epoch| epoch != *its),
+            Some(Done::By(_, epochs)) => read_in.is_some_and(|epoch| !epochs.contains(&epoch)),
+            Some(Done::Before(as_of)) => read_in.is_some_and(|epoch| epoch != as_of.epoch),
         }
     }
 
@@ -80,9 +90,8 @@ impl Pending {
 
     /// Whether its answer is on the way and will bring the key's value as of this transaction.
     pub(super) fn will_bring(&self, key: &QueryKey, xid: Xid, epoch: Epoch) -> bool {
-        self.phase == Phase::Sent
-            && self.done == Some(Done::By(xid, epoch))
-            && self.mutation.answers().as_ref() == Some(key)
+        let is_its_own = matches!(&self.done, Some(Done::By(its, epochs)) if *its == xid && epochs.contains(&epoch));
+        self.phase == Phase::Sent && is_its_own && self.mutation.answers().as_ref() == Some(key)
     }
 }
 
@@ -92,8 +101,8 @@ impl Pending {
 pub enum Progress {
     /// Not answered, as far as is known.
     Made,
-    /// Carried out by this transaction.
-    Done(Xid, Epoch),
+    /// Carried out by this transaction, as told in these epochs.
+    Done(Xid, Vec<Epoch>),
     /// It asked for what already was at this stamp.
     Unchanged(Stamp),
     /// Refused: waits for the person.
@@ -138,7 +147,7 @@ impl Client {
         self.show_anew(&*mutation);
         let (phase, done) = match progress {
             Progress::Made => (Phase::Waiting { pausing: false }, None),
-            Progress::Done(xid, epoch) => (Phase::Answered, Some(Done::By(xid, epoch))),
+            Progress::Done(xid, epochs) => (Phase::Answered, Some(Done::By(xid, epochs))),
             Progress::Unchanged(stamp) => (Phase::Answered, Some(Done::Before(stamp))),
             Progress::Held(error) => (Phase::Held(error), None),
         };
@@ -197,10 +206,10 @@ impl Client {
         let Some(place) = self.pending.iter().position(|pending| pending.id == id) else { return };
         let mutation = self.pending[place].mutation.clone();
         self.pending[place].phase = Phase::Answered;
-        self.pending[place].done = Some(match xid {
-            Some(xid) => Done::By(xid, stamp.epoch),
-            None => Done::Before(stamp.clone()),
-        });
+        match xid {
+            Some(xid) => self.pending[place].is_done_by(xid, stamp.epoch),
+            None => self.pending[place].done = Some(Done::Before(stamp.clone())),
+        }
         // Where no cursor will come by to vouch, or the value is of another epoch, the mutation itself says what has to
         // be read again.
         let is_unvouched = |key: &QueryKey, entry: &Entry| {
@@ -369,7 +378,7 @@ impl Client {
     /// Whether a value with this stamp is known to contain the mutation.
     fn is_in(stamp: &Stamp, pending: &Pending) -> bool {
         match &pending.done {
-            Some(Done::By(xid, epoch)) => stamp.sees(*xid, *epoch),
+            Some(Done::By(xid, epochs)) => epochs.iter().any(|epoch| stamp.sees(*xid, *epoch)),
             Some(Done::Before(as_of)) => stamp.covers(as_of),
             None => false,
         }
@@ -468,7 +477,7 @@ impl Pending {
     fn progress(&self) -> Progress {
         match (&self.phase, &self.done) {
             (Phase::Held(error), _) => Progress::Held(error.clone()),
-            (Phase::Answered, Some(Done::By(xid, epoch))) => Progress::Done(*xid, *epoch),
+            (Phase::Answered, Some(Done::By(xid, epochs))) => Progress::Done(*xid, epochs.clone()),
             (Phase::Answered, Some(Done::Before(stamp))) => Progress::Unchanged(stamp.clone()),
             (Phase::Answered | Phase::Waiting { .. } | Phase::Sent, _) => Progress::Made,
         }

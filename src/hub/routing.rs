@@ -406,7 +406,8 @@ mod tests {
         id
     }
 
-    // Found by the simulator: what changed between the watch and the feed's first step was told to nobody.
+    // As seed 8831 of the simulator, where the watch was refused: what changed between the watch and the feed's first step
+    // was told to nobody.
     #[test]
     fn a_watch_taken_before_the_feed_has_begun_is_asked_for_again() {
         let mut routing = Routing::default();
