@@ -652,8 +652,9 @@ pub(crate) fn mutate(step: Step) {
     let driver = driver();
     driver.make(&step);
     let label = step.label.clone();
+    let takes_away = step.done.iter().any(|mutation| mutation.takes_away());
     let can_undo = driver.history.borrow_mut().did(step);
-    driver.report(|reports| reports.made.run(Made { label, can_undo }));
+    driver.report(|reports| reports.made.run(Made { label, can_undo, takes_away }));
 }
 
 impl Driver {

@@ -295,7 +295,10 @@ pub struct Refusal {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Made {
     pub label: String,
+    /// Whether [`undo`] takes it back.
     pub can_undo: bool,
+    /// Whether something is gone from the screen by it.
+    pub takes_away: bool,
 }
 
 /// What the page is told by the engine beside values. Provide it once, at the root, before [`start`].

@@ -73,6 +73,11 @@ pub trait Mutation: Clone + Serialize + DeserializeOwned + Send + Sync + 'static
         None
     }
 
+    /// Whether it takes something off the screen, so that the page offers to take it back.
+    fn takes_away(&self) -> bool {
+        false
+    }
+
     /// What is disputed after a refusal with 409, given the row as it is now.
     fn disputes(&self, current: &serde_json::Value) -> Vec<Dispute> {
         let _ = current;
@@ -184,6 +189,7 @@ pub trait ErasedMutation: Send + Sync {
     /// The query whose value the answer brings.
     fn answers(&self) -> Option<QueryKey>;
     fn inverse(&self) -> Option<AnyMutation>;
+    fn takes_away(&self) -> bool;
     fn disputes(&self, current: &serde_json::Value) -> Vec<Dispute>;
     fn rebased(&self, current: &serde_json::Value) -> Option<AnyMutation>;
     fn send(&self, id: MutationId) -> Pin<Box<dyn Future<Output = Result<Answer, ApiError>> + Send>>;
@@ -234,6 +240,10 @@ impl<M: Mutation> ErasedMutation for M {
 
     fn inverse(&self) -> Option<AnyMutation> {
         Mutation::inverse(self)
+    }
+
+    fn takes_away(&self) -> bool {
+        Mutation::takes_away(self)
     }
 
     fn disputes(&self, current: &serde_json::Value) -> Vec<Dispute> {

@@ -9,6 +9,7 @@
 pub mod catalogue;
 pub mod change;
 pub mod customers;
+pub mod offline;
 pub mod orders;
 pub mod projects;
 pub mod root;
@@ -24,4 +25,4 @@ pub mod request;
 pub use registry::registry;
 pub use root::App;
 #[cfg(feature = "ssr")]
-pub use root::shell;
+pub use root::{offline_shell, shell};

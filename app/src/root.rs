@@ -1,5 +1,6 @@
 //! The whole application: the document, the routes, and what every page shares.
 
+use crate::offline;
 use crate::orders::page::OrderPage;
 use crate::orders::table::OrdersPage;
 use crate::projects::list::ProjectsPage;
@@ -10,38 +11,55 @@ use crate::tenancy::members::MembersPage;
 use crate::tenancy::organizations::OrganizationsPage;
 use crate::ui::feedback::{ToastRegion, Toasts, Tone, failure};
 use crate::ui::shell::{Session, Workspace};
+use crate::ui::sync;
 use crate::ui::time::provide_clock;
 use leptos::prelude::*;
 use leptos_meta::{Meta, Title, provide_meta_context};
 use leptos_router::components::{ParentRoute, Redirect, Route, Router, Routes};
 use leptos_router::{ParamSegment, SsrMode, StaticSegment};
 use millstream::ApiError;
-use millstream::hooks::{Made, Refusal, Reports};
+use millstream::hooks::{Made, Refusal, Reports, undo};
 
 /// The document around the application, as the server sends it.
 #[cfg(feature = "ssr")]
 pub fn shell(options: LeptosOptions) -> impl IntoView {
-    use leptos_meta::{HashedStylesheet, MetaTags};
     view! {
         <!DOCTYPE html>
         <html lang="en">
-            <head>
-                <meta charset="utf-8" />
-                <meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover" />
-                <meta name="color-scheme" content="light dark" />
-                <link rel="icon" href="/favicon.svg" type="image/svg+xml" />
-                <link rel="manifest" href="/manifest.webmanifest" />
-                // Before anything is painted, so that a chosen theme does not flash.
-                <script src="/theme.js"></script>
-                <AutoReload options=options.clone() />
-                <HydrationScripts options=options.clone() />
-                <HashedStylesheet id="leptos" options />
-                <MetaTags />
-            </head>
+            {head(options)}
             <body>
                 <App />
             </body>
         </html>
+    }
+}
+
+/// The same without content: what the service worker keeps, for starting without the network. The program fills it.
+#[cfg(feature = "ssr")]
+pub fn offline_shell(options: LeptosOptions) -> impl IntoView {
+    view! {
+        <!DOCTYPE html>
+        <html lang="en">{head(options)} <body data-start="empty"></body></html>
+    }
+}
+
+#[cfg(feature = "ssr")]
+fn head(options: LeptosOptions) -> impl IntoView {
+    use leptos_meta::{HashedStylesheet, MetaTags};
+    view! {
+        <head>
+            <meta charset="utf-8" />
+            <meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover" />
+            <meta name="color-scheme" content="light dark" />
+            <link rel="icon" href="/favicon.svg" type="image/svg+xml" />
+            <link rel="manifest" href="/manifest.webmanifest" />
+            // Before anything is painted, so that a chosen theme does not flash.
+            <script src="/theme.js"></script>
+            <AutoReload options=options.clone() />
+            <HydrationScripts options=options.clone() />
+            <HashedStylesheet id="leptos" options />
+            <MetaTags />
+        </head>
     }
 }
 
@@ -55,9 +73,14 @@ pub fn App() -> impl IntoView {
     tell_the_document();
 
     let reports = Reports {
-        made: Callback::new(move |_: Made| ()),
+        made: Callback::new(move |Made { label, can_undo, takes_away }: Made| {
+            if can_undo && takes_away {
+                toasts.offer(Tone::Info, format!("{label}."), "Undo", Callback::new(move |()| take_back(toasts)));
+            }
+        }),
         refused: Callback::new(move |Refusal { label, error, .. }: Refusal| {
-            toasts.say(Tone::Error, format!("Not saved: {label}. {}", error.message));
+            let message = format!("Not saved: {label}. {}", error.message);
+            toasts.offer(Tone::Error, message, "Show", Callback::new(|()| sync::open()));
         }),
         rights_changed: Callback::new(move |_| session.refresh()),
         left: Callback::new(move |organization| {
@@ -67,6 +90,8 @@ pub fn App() -> impl IntoView {
         signed_out: Callback::new(move |()| session.ended()),
     };
     provide_context(reports);
+    listen_for_undo(toasts);
+    Effect::new(move |_| offline::register_worker(toasts));
 
     view! {
         <Title formatter=|title: String| {
@@ -92,6 +117,47 @@ pub fn App() -> impl IntoView {
         </Router>
         <ToastRegion />
     }
+}
+
+fn take_back(toasts: Toasts) {
+    if let Some(label) = undo() {
+        toasts.say(Tone::Info, format!("Undone: {label}."));
+    }
+}
+
+/// `z` and Ctrl+Z take the last step back; with Shift, and by Ctrl+Y, it is done again. Not while one types: then the
+/// keys are the text's.
+fn listen_for_undo(toasts: Toasts) {
+    #[cfg(feature = "hydrate")]
+    {
+        use leptos::wasm_bindgen::JsCast;
+        let listener = window_event_listener(leptos::ev::keydown, move |event| {
+            let target = event.target().and_then(|target| target.dyn_into::<leptos::web_sys::Element>().ok());
+            let is_typing = target.is_some_and(|target| {
+                target.closest("input, textarea, select, [contenteditable], dialog[open]").ok().flatten().is_some()
+            });
+            if is_typing || event.alt_key() {
+                return;
+            }
+            let is_command = event.ctrl_key() || event.meta_key();
+            match (event.key().to_lowercase().as_str(), event.shift_key()) {
+                ("z", false) => {
+                    event.prevent_default();
+                    take_back(toasts);
+                }
+                ("z", true) | ("y", false) if is_command || event.key() == "Z" => {
+                    event.prevent_default();
+                    if let Some(label) = millstream::hooks::redo() {
+                        toasts.say(Tone::Info, format!("Done again: {label}."));
+                    }
+                }
+                _ => {}
+            }
+        });
+        on_cleanup(move || listener.remove());
+    }
+    #[cfg(not(feature = "hydrate"))]
+    let _ = toasts;
 }
 
 /// `data-hydrated` and `data-connection` on `<html>`.

@@ -6,5 +6,6 @@ pub mod feedback;
 pub mod icon;
 pub mod person;
 pub mod shell;
+pub mod sync;
 pub mod time;
 pub mod tint;

@@ -35,7 +35,8 @@ export const test = base.extend<Fixtures>({
     const screens: Screen[] = [];
     await use(async (person, path, { before, ...options } = {}) => {
       const storageState = person ? await person.request.storageState() : undefined;
-      const context = await browser.newContext({ storageState, ...options });
+      // A service worker would stand between the page and what a test holds back or refuses.
+      const context = await browser.newContext({ serviceWorkers: 'block', storageState, ...options });
       const page = await context.newPage();
       const screen = new Screen(page);
       screens.push(screen);

@@ -166,7 +166,7 @@ test('a change that somebody else made impossible is taken back, and the page sa
   await expect(title(ada)).toHaveValue('Hinges of Ada');
   held.release();
 
-  await expect(ada.toast('The change was not saved: somebody else changed the title first.')).toBeVisible();
+  await expect(ada.toast('Not saved: Rename to “Hinges of Ada”. Somebody else changed the title first.')).toBeVisible();
   await expect(title(ada)).toHaveValue('Hinges of the database');
   await ada.page.getByRole('button', { name: 'Dismiss' }).click();
   await expect(ada.toast(/./)).toHaveCount(0);
@@ -188,7 +188,7 @@ test('a change by a right that is gone meanwhile is taken back, and the page say
   await expect(title(ben)).not.toBeEditable();
   held.release();
 
-  await expect(ben.toast('The change was not saved: you may not change orders here.')).toBeVisible();
+  await expect(ben.toast('Not saved: Rename to “Latches of Ben”. You may not change orders here.')).toBeVisible();
   await expect(title(ben)).toHaveValue('Latches');
   await expect(ben.page.getByRole('button', { name: 'Delete', exact: true })).toHaveCount(0);
 });
@@ -204,7 +204,7 @@ test('an order that could not be made leaves the list again', async ({ company, 
   await expect(ada.row('For a customer that goes')).toBeVisible();
   await psql(`delete from customers where id = :'customer';`, { customer: company.customers[2].id });
   held.release();
-  await expect(ada.toast(/^The new order was not saved: /)).toBeVisible();
+  await expect(ada.toast(/^Not saved: New order “For a customer that goes”/)).toBeVisible();
   await expect(ada.row('For a customer that goes')).toHaveCount(0);
   await expect(ada.row('Was here before')).toBeVisible();
 });

@@ -7,6 +7,7 @@ pub mod configuration;
 pub mod demo;
 pub mod feeding;
 mod live;
+mod offline;
 pub mod private_postgres;
 mod probes;
 mod rate_limit;

@@ -7,7 +7,7 @@ use crate::security_headers::{self, Transport};
 use crate::session_layer::{find_caller, find_page_owner};
 use crate::sign_in_form::Form;
 use crate::site::Watch;
-use crate::{live, probes};
+use crate::{live, offline, probes};
 use app::request::{Caller, Services};
 use axum::Router;
 use axum::extract::{Request, State};
@@ -171,6 +171,11 @@ fn pages(web: &Web, options: LeptosOptions, watch: Watch) -> Router {
         let options = options.clone();
         move || app::shell(options.clone())
     };
+    let empty = {
+        let options = options.clone();
+        leptos_axum::render_app_async_with_context(context.clone(), move || app::offline_shell(options.clone()))
+    };
+    let worker = offline::worker(&std::path::Path::new(&*options.site_root).join(&*options.site_pkg_dir));
     let no_page = ErrorHandler::new_with_context(context.clone(), app::shell, options.clone());
     // The names of built files say nothing of their content, so each use asks whether they are still the same.
     let around_files =
@@ -180,6 +185,8 @@ fn pages(web: &Web, options: LeptosOptions, watch: Watch) -> Router {
     let pages = Router::new()
         .leptos_routes_with_context(&options, list, context, shell)
         .layer(around_pages)
+        .route("/shell", get(empty).layer(CompressionLayer::new()))
+        .merge(worker.with_state(()))
         .with_state(options.clone());
     pages
         .nest_service(options.site_pkg_dir_route_base().trim_end_matches('/'), built)

@@ -8,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use millstream::requests::PERSON_HEADER;
 use millstream::sql::Database;
 use millstream::{ApiError, Kind, PersonId};
 use uuid::Uuid;
@@ -20,6 +21,10 @@ pub(crate) async fn find_caller(State(web): State<Web>, mut request: Request, ne
     let caller = match token(request.headers(), web.services.cookie.name()) {
         None => Caller(None),
         Some(token) => match session(&web.services.database, token).await {
+            Ok(Some(found)) if names_another(&request, found.person) => {
+                let why = "This page belongs to somebody else who was signed in here before. Load it anew.";
+                return answers::error(ApiError::new(Kind::Unauthenticated, why));
+            }
             Ok(found) => Caller(found),
             Err(error) => return refusal(request.uri().path(), error),
         },
@@ -38,6 +43,14 @@ pub(crate) async fn find_page_owner(State(web): State<Web>, mut request: Request
     };
     request.extensions_mut().insert(PageOwner(owner));
     next.run(request).await
+}
+
+/// Whether a page of somebody else's asks: what one person typed is never done as another. Signing in and out is
+/// anybody's.
+fn names_another(request: &Request, person: PersonId) -> bool {
+    let is_about_session = request.uri().path().starts_with("/api/session/");
+    let named = request.headers().get(PERSON_HEADER);
+    !is_about_session && named.is_some_and(|named| named.as_bytes() != person.to_string().as_bytes())
 }
 
 async fn session(database: &Database, token: &str) -> Result<Option<SignedIn>, ApiError> {

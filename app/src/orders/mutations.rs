@@ -291,6 +291,10 @@ impl Mutation for DeleteOrder {
         Some(Arc::new(RestoreOrder { organization, order, by }))
     }
 
+    fn takes_away(&self) -> bool {
+        true
+    }
+
     async fn send(self, id: MutationId) -> Result<Written<Done>, ApiError> {
         api::delete(self.organization, self.order.row.id, id).await
     }
@@ -456,6 +460,10 @@ impl Mutation for EditLine {
             },
         };
         Some(Arc::new(Self { edit, ..self.clone() }))
+    }
+
+    fn takes_away(&self) -> bool {
+        matches!(self.edit, LineEdit::Remove(_))
     }
 
     fn disputes(&self, current: &serde_json::Value) -> Vec<Dispute> {

@@ -103,6 +103,10 @@ impl Mutation for EditProject {
         Some(Arc::new(Self { edit, ..self.clone() }))
     }
 
+    fn takes_away(&self) -> bool {
+        matches!(self.edit, ProjectEdit::Archive(..) | ProjectEdit::RemoveMember(_) | ProjectEdit::RemoveOrder(_))
+    }
+
     fn disputes(&self, current: &serde_json::Value) -> Vec<Dispute> {
         let (ProjectEdit::Rename(change), Ok(project)) =
             (&self.edit, serde_json::from_value::<Project>(current.clone()))
@@ -242,6 +246,10 @@ impl Mutation for DeleteProject {
     fn inverse(&self) -> Option<AnyMutation> {
         let Self { organization, project, by } = self.clone();
         Some(Arc::new(RestoreProject { organization, project, by }))
+    }
+
+    fn takes_away(&self) -> bool {
+        true
     }
 
     async fn send(self, mutation: MutationId) -> Result<Written<Done>, ApiError> {

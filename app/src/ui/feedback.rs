@@ -10,11 +10,13 @@ pub enum Tone {
     Error,
 }
 
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 struct Toast {
     number: u32,
     tone: Tone,
     message: String,
+    /// What can be done about it, by the name of its button.
+    action: Option<(&'static str, Callback<()>)>,
 }
 
 /// The toasts of the page; provided once, at the root.
@@ -33,9 +35,18 @@ impl Toasts {
 
     /// Shows a message. What informs goes by itself after six seconds; an error stays until it is dismissed.
     pub fn say(self, tone: Tone, message: impl Into<String>) {
+        self.show(tone, message.into(), None);
+    }
+
+    /// Shows a message with something that can be done about it.
+    pub fn offer(self, tone: Tone, message: impl Into<String>, name: &'static str, action: Callback<()>) {
+        self.show(tone, message.into(), Some((name, action)));
+    }
+
+    fn show(self, tone: Tone, message: String, action: Option<(&'static str, Callback<()>)>) {
         let number = self.last.get_value() + 1;
         self.last.set_value(number);
-        let toast = Toast { number, tone, message: message.into() };
+        let toast = Toast { number, tone, message, action };
         self.shown.update(|shown| {
             // The same said again is said once.
             shown.retain(|other| other.message != toast.message);
@@ -64,6 +75,23 @@ pub fn ToastRegion() -> impl IntoView {
                 <div class="toast" data-kind=if toast.tone == Tone::Error { "error" } else { "info" }>
                     {icon(if toast.tone == Tone::Error { Icon::Alert } else { Icon::Info })}
                     <p>{toast.message}</p>
+                    {toast
+                        .action
+                        .map(|(name, action)| {
+                            view! {
+                                <button
+                                    class="button"
+                                    data-kind="quiet"
+                                    type="button"
+                                    on:click=move |_| {
+                                        toasts.dismiss(toast.number);
+                                        action.run(());
+                                    }
+                                >
+                                    {name}
+                                </button>
+                            }
+                        })}
                     <button
                         class="button"
                         data-kind="icon"

@@ -16,6 +16,7 @@ pub enum Icon {
     Previous,
     Projects,
     SignOut,
+    Sync,
     Trash,
     UpDown,
 }
@@ -37,6 +38,7 @@ impl Icon {
             Icon::Previous => "M9.5 5 6.5 8l3 3",
             Icon::Projects => "M2 4.5a1 1 0 0 1 1-1h3l1.5 2H13a1 1 0 0 1 1 1v5a1 1 0 0 1-1 1H3a1 1 0 0 1-1-1z",
             Icon::SignOut => "M6.5 3H3v10h3.5M9 5.5 11.5 8 9 10.5M11.5 8H6.5",
+            Icon::Sync => "M13 6.5A5.2 5.2 0 0 0 3.4 5M3 2.5V5h2.5M3 9.5a5.2 5.2 0 0 0 9.6 1.5M13 13.5V11h-2.5",
             Icon::Trash => "M3 4.5h10M6.5 4.5V3h3v1.5M4.5 4.5l.6 8h5.8l.6-8",
             Icon::UpDown => "M5.5 6 8 3.5 10.5 6M5.5 10 8 12.5l2.5-2.5",
         }

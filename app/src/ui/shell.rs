@@ -1,8 +1,10 @@
 //! What stands around every page of an organization: the session, the sidebar, the connection's state.
 
-use super::feedback::failure;
+use super::feedback::{Toasts, Tone, failure};
 use super::icon::{Icon, icon};
 use super::person::{avatar, initials};
+use super::sync::SyncPanel;
+use crate::offline;
 use crate::tenancy::session;
 use crate::tenancy::{Action, Belonging, Me, Module};
 use leptos::prelude::*;
@@ -10,7 +12,7 @@ use leptos::task::spawn_local;
 use leptos_router::components::{A, Outlet, Redirect};
 use leptos_router::hooks::{use_location, use_navigate, use_params_map};
 use millstream::connection::State;
-use millstream::hooks::{Reports, reconnect, use_connection};
+use millstream::hooks::{Reports, forget_person, reconnect, use_connection, use_outbox};
 use millstream::{ApiError, Kind, OrganizationId, PersonId};
 
 /// Who is signed in: comes with the page, renewed when rights change. It is no resource, so that nothing of a page has
@@ -23,11 +25,13 @@ impl Session {
         let me = SharedValue::new(|| {
             #[cfg(feature = "ssr")]
             return crate::request::page_owner();
+            // No server has rendered this page: it is of whoever used this device last.
             #[cfg(not(feature = "ssr"))]
-            Err(ApiError::unauthenticated())
+            offline::last_person().ok_or_else(ApiError::unauthenticated)
         });
         let session = Self(RwSignal::new(me.into_inner()));
         provide_context(session);
+        Effect::new(move |_| session.0.with(|me| offline::keep_person(me.as_ref().ok())));
         session
     }
 
@@ -198,6 +202,7 @@ fn Frame() -> impl IntoView {
                 </nav>
                 <div class="sidebar-foot">
                     <ConnectionState />
+                    <SyncPanel />
                     <Account />
                 </div>
             </header>
@@ -334,15 +339,29 @@ fn Account() -> impl IntoView {
         chosen.set(name.to_owned());
         theme::choose(name);
     };
+    let toasts = expect_context::<Toasts>();
+    let outbox = use_outbox();
+    let is_sure = RwSignal::new(false);
     let sign_out = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
+        let unsent = outbox.with_untracked(Vec::len);
+        if unsent > 0 && !is_sure.get_untracked() {
+            is_sure.set(true);
+            let changes = if unsent == 1 { "One change is" } else { "Some changes are" };
+            let warning =
+                format!("{changes} not saved yet and would be lost. Sign out again to sign out all the same.");
+            toasts.say(Tone::Error, warning);
+            return;
+        }
         spawn_local(async move {
             match session::sign_out().await {
-                // Loaded anew: nothing of the person stays in the page's memory.
-                Ok(_) => drop(window().location().assign("/sign-in")),
-                Err(error) => {
-                    expect_context::<super::feedback::Toasts>().say(super::feedback::Tone::Error, error.message)
+                Ok(_) => {
+                    offline::keep_person(None);
+                    forget_person().await;
+                    // Loaded anew: nothing of the person stays in the page's memory.
+                    drop(window().location().assign("/sign-in"));
                 }
+                Err(error) => toasts.say(Tone::Error, error.message),
             }
         });
     };

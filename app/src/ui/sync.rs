@@ -150,6 +150,7 @@ fn Item(waiting: Waiting) -> impl IntoView {
         WaitingState::Retrying { failed } => format!("could not be sent {failed} times; trying again"),
         WaitingState::Refused(error) => error.message.clone(),
     };
+    let is_refused = is_refused(&waiting);
     let actions = match (&waiting.state, waiting.disputes.is_empty()) {
         (WaitingState::Refused(_), true) => view! {
             <button class="button" type="button" on:click=act(Decision::Retry)>
@@ -178,7 +179,7 @@ fn Item(waiting: Waiting) -> impl IntoView {
         (WaitingState::Sending, _) => ().into_any(),
     };
     view! {
-        <li data-refused=is_refused(&waiting).then_some("")>
+        <li data-refused=is_refused.then_some("")>
             <strong>{waiting.label}</strong>
             <p>{what}</p>
             {waiting.disputes.into_iter().map(dispute).collect_view()}
