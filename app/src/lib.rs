@@ -8,6 +8,7 @@
 
 pub mod change;
 pub mod customers;
+pub mod lazy;
 pub mod orders;
 pub mod projects;
 pub mod root;

@@ -1,20 +1,17 @@
 //! The whole application: the document, the routes, and what every page shares.
 
-use crate::orders::page::OrderPage;
-use crate::orders::table::OrdersPage;
-use crate::projects::list::ProjectsPage;
-use crate::projects::page::ProjectPage;
+use crate::lazy::{
+    InvitationRoute, MembersRoute, OrderRoute, OrdersRoute, OrganizationsRoute, ProjectRoute, ProjectsRoute,
+    WorkspaceRoute,
+};
 use crate::tenancy::entry::{SignInPage, SignUpPage};
-use crate::tenancy::invitation::InvitationPage;
-use crate::tenancy::members::MembersPage;
-use crate::tenancy::organizations::OrganizationsPage;
 use crate::ui::feedback::{ToastRegion, Toasts, Tone, failure};
-use crate::ui::shell::{Session, Workspace};
+use crate::ui::shell::Session;
 use crate::ui::time::provide_clock;
 use leptos::prelude::*;
 use leptos_meta::{Meta, Title, provide_meta_context};
 use leptos_router::components::{ParentRoute, Redirect, Route, Router, Routes};
-use leptos_router::{ParamSegment, SsrMode, StaticSegment};
+use leptos_router::{Lazy, ParamSegment, SsrMode, StaticSegment};
 use millstream::ApiError;
 use millstream::hooks::{Refusal, Reports};
 
@@ -78,15 +75,15 @@ pub fn App() -> impl IntoView {
                 <Route path=StaticSegment("") view=HomePage ssr=SsrMode::Async />
                 <Route path=StaticSegment("sign-in") view=SignInPage ssr=SsrMode::Async />
                 <Route path=StaticSegment("sign-up") view=SignUpPage ssr=SsrMode::Async />
-                <Route path=StaticSegment("organizations") view=OrganizationsPage ssr=SsrMode::Async />
-                <Route path=(StaticSegment("join"), ParamSegment("token")) view=InvitationPage ssr=SsrMode::Async />
-                <ParentRoute path=(StaticSegment("o"), ParamSegment("organization")) view=Workspace ssr=SsrMode::Async>
+                <Route path=StaticSegment("organizations") view={Lazy::<OrganizationsRoute>::new()} ssr=SsrMode::Async />
+                <Route path=(StaticSegment("join"), ParamSegment("token")) view={Lazy::<InvitationRoute>::new()} ssr=SsrMode::Async />
+                <ParentRoute path=(StaticSegment("o"), ParamSegment("organization")) view={Lazy::<WorkspaceRoute>::new()} ssr=SsrMode::Async>
                     <Route path=StaticSegment("") view=|| view! { <Redirect path="orders" /> } />
-                    <Route path=StaticSegment("orders") view=OrdersPage />
-                    <Route path=(StaticSegment("orders"), ParamSegment("order")) view=OrderPage />
-                    <Route path=StaticSegment("projects") view=ProjectsPage />
-                    <Route path=(StaticSegment("projects"), ParamSegment("project")) view=ProjectPage />
-                    <Route path=StaticSegment("members") view=MembersPage />
+                    <Route path=StaticSegment("orders") view={Lazy::<OrdersRoute>::new()} />
+                    <Route path=(StaticSegment("orders"), ParamSegment("order")) view={Lazy::<OrderRoute>::new()} />
+                    <Route path=StaticSegment("projects") view={Lazy::<ProjectsRoute>::new()} />
+                    <Route path=(StaticSegment("projects"), ParamSegment("project")) view={Lazy::<ProjectRoute>::new()} />
+                    <Route path=StaticSegment("members") view={Lazy::<MembersRoute>::new()} />
                 </ParentRoute>
             </Routes>
         </Router>

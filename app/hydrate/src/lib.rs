@@ -1,10 +1,16 @@
 //! The browser's entry: takes over the page that the server has rendered.
 
 use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen_futures::spawn_local;
 
 /// Called by the page once the wasm is loaded.
 #[wasm_bindgen]
 pub fn hydrate() {
     console_error_panic_hook::set_once();
-    leptos::mount::hydrate_body(app::App);
+    spawn_local(async {
+        let path = leptos::prelude::window().location().pathname().unwrap_or_default();
+        app::lazy::loaded(&path).await;
+        // In one go, and so not `hydrate_lazy`: nothing may change before all that came with the page is taken over.
+        leptos::mount::hydrate_body(app::App);
+    });
 }
