@@ -1,6 +1,6 @@
 # The work is done by scripts/; this file only names it. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup run build release test lint fmt bench soak simulate clean
+.PHONY: help setup run build release test lint fmt bench size soak simulate clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -32,6 +32,9 @@ fmt: ## format the Rust sources
 bench: ## the benchmarks
 	@scripts/setup
 	@scripts/bench
+
+size: ## what a browser loads of the release in dist/
+	@scripts/size
 
 soak: ## for long what `make test` does in short: the feed, and every browser test five times
 	@scripts/setup browser

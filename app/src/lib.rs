@@ -9,6 +9,7 @@
 pub mod catalogue;
 pub mod change;
 pub mod customers;
+pub mod lazy;
 pub mod offline;
 pub mod orders;
 pub mod projects;

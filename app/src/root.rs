@@ -1,24 +1,19 @@
 //! The whole application: the document, the routes, and what every page shares.
 
+use crate::lazy::{
+    InvitationRoute, MembersRoute, OrderRoute, OrdersRoute, OrganizationsRoute, ProjectRoute, ProjectsRoute,
+    WorkspaceRoute,
+};
 use crate::offline;
-use crate::orders::page::OrderPage;
-use crate::orders::table::OrdersPage;
-use crate::projects::list::ProjectsPage;
-use crate::projects::page::ProjectPage;
 use crate::tenancy::entry::{SignInPage, SignUpPage};
-use crate::tenancy::invitation::InvitationPage;
-use crate::tenancy::members::MembersPage;
-use crate::tenancy::organizations::OrganizationsPage;
-use crate::ui::feedback::{ToastRegion, Toasts, Tone, failure};
-use crate::ui::shell::{Session, Workspace};
-use crate::ui::sync;
+use crate::ui::feedback::{ToastRegion, Toasts, failure};
+use crate::ui::shell::Session;
 use crate::ui::time::provide_clock;
 use leptos::prelude::*;
 use leptos_meta::{Meta, Title, provide_meta_context};
 use leptos_router::components::{ParentRoute, Redirect, Route, Router, Routes};
-use leptos_router::{ParamSegment, SsrMode, StaticSegment};
+use leptos_router::{Lazy, ParamSegment, SsrMode, StaticSegment};
 use millstream::ApiError;
-use millstream::hooks::{Made, Refusal, Reports, undo};
 
 /// The document around the application, as the server sends it.
 #[cfg(feature = "ssr")]
@@ -69,28 +64,9 @@ pub fn App() -> impl IntoView {
     provide_meta_context();
     provide_clock();
     let toasts = Toasts::provide();
-    let session = Session::provide();
+    Session::provide();
     tell_the_document();
 
-    let reports = Reports {
-        made: Callback::new(move |Made { label, can_undo, takes_away }: Made| {
-            if can_undo && takes_away {
-                toasts.offer(Tone::Info, format!("{label}."), "Undo", Callback::new(move |()| take_back(toasts)));
-            }
-        }),
-        refused: Callback::new(move |Refusal { label, error, .. }: Refusal| {
-            let message = format!("Not saved: {label}. {}", error.message);
-            toasts.offer(Tone::Error, message, "Show", Callback::new(|()| sync::open()));
-        }),
-        rights_changed: Callback::new(move |_| session.refresh()),
-        left: Callback::new(move |organization| {
-            toasts.say(Tone::Info, "You are no longer a member of this organization.");
-            session.left(organization);
-        }),
-        signed_out: Callback::new(move |()| session.ended()),
-    };
-    provide_context(reports);
-    listen_for_undo(toasts);
     Effect::new(move |_| offline::register_worker(toasts));
 
     view! {
@@ -103,61 +79,20 @@ pub fn App() -> impl IntoView {
                 <Route path=StaticSegment("") view=HomePage ssr=SsrMode::Async />
                 <Route path=StaticSegment("sign-in") view=SignInPage ssr=SsrMode::Async />
                 <Route path=StaticSegment("sign-up") view=SignUpPage ssr=SsrMode::Async />
-                <Route path=StaticSegment("organizations") view=OrganizationsPage ssr=SsrMode::Async />
-                <Route path=(StaticSegment("join"), ParamSegment("token")) view=InvitationPage ssr=SsrMode::Async />
-                <ParentRoute path=(StaticSegment("o"), ParamSegment("organization")) view=Workspace ssr=SsrMode::Async>
+                <Route path=StaticSegment("organizations") view={Lazy::<OrganizationsRoute>::new()} ssr=SsrMode::Async />
+                <Route path=(StaticSegment("join"), ParamSegment("token")) view={Lazy::<InvitationRoute>::new()} ssr=SsrMode::Async />
+                <ParentRoute path=(StaticSegment("o"), ParamSegment("organization")) view={Lazy::<WorkspaceRoute>::new()} ssr=SsrMode::Async>
                     <Route path=StaticSegment("") view=|| view! { <Redirect path="orders" /> } />
-                    <Route path=StaticSegment("orders") view=OrdersPage />
-                    <Route path=(StaticSegment("orders"), ParamSegment("order")) view=OrderPage />
-                    <Route path=StaticSegment("projects") view=ProjectsPage />
-                    <Route path=(StaticSegment("projects"), ParamSegment("project")) view=ProjectPage />
-                    <Route path=StaticSegment("members") view=MembersPage />
+                    <Route path=StaticSegment("orders") view={Lazy::<OrdersRoute>::new()} />
+                    <Route path=(StaticSegment("orders"), ParamSegment("order")) view={Lazy::<OrderRoute>::new()} />
+                    <Route path=StaticSegment("projects") view={Lazy::<ProjectsRoute>::new()} />
+                    <Route path=(StaticSegment("projects"), ParamSegment("project")) view={Lazy::<ProjectRoute>::new()} />
+                    <Route path=StaticSegment("members") view={Lazy::<MembersRoute>::new()} />
                 </ParentRoute>
             </Routes>
         </Router>
         <ToastRegion />
     }
-}
-
-fn take_back(toasts: Toasts) {
-    if let Some(label) = undo() {
-        toasts.say(Tone::Info, format!("Undone: {label}."));
-    }
-}
-
-/// `z` and Ctrl+Z take the last step back; with Shift, and by Ctrl+Y, it is done again. Not while one types: then the
-/// keys are the text's.
-fn listen_for_undo(toasts: Toasts) {
-    #[cfg(feature = "hydrate")]
-    {
-        use leptos::wasm_bindgen::JsCast;
-        let listener = window_event_listener(leptos::ev::keydown, move |event| {
-            let target = event.target().and_then(|target| target.dyn_into::<leptos::web_sys::Element>().ok());
-            let is_typing = target.is_some_and(|target| {
-                target.closest("input, textarea, select, [contenteditable], dialog[open]").ok().flatten().is_some()
-            });
-            if is_typing || event.alt_key() {
-                return;
-            }
-            let is_command = event.ctrl_key() || event.meta_key();
-            match (event.key().to_lowercase().as_str(), event.shift_key()) {
-                ("z", false) => {
-                    event.prevent_default();
-                    take_back(toasts);
-                }
-                ("z", true) | ("y", false) if is_command || event.key() == "Z" => {
-                    event.prevent_default();
-                    if let Some(label) = millstream::hooks::redo() {
-                        toasts.say(Tone::Info, format!("Done again: {label}."));
-                    }
-                }
-                _ => {}
-            }
-        });
-        on_cleanup(move || listener.remove());
-    }
-    #[cfg(not(feature = "hydrate"))]
-    let _ = toasts;
 }
 
 /// `data-hydrated` and `data-connection` on `<html>`.

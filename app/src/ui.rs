@@ -5,6 +5,7 @@ pub mod editing;
 pub mod feedback;
 pub mod icon;
 pub mod person;
+pub mod reports;
 pub mod shell;
 pub mod sync;
 pub mod time;

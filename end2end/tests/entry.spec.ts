@@ -2,6 +2,7 @@
 
 import { openAccount, signIn, signUp } from '../support/acts';
 import { anEmail, ownAddress, PASSWORD } from '../support/company';
+import type { Screen } from '../support/screen';
 import { expect, test } from '../support/test';
 
 test('a person signs up, founds an organization and invites another, and they see each other', async ({ open }) => {
@@ -42,6 +43,24 @@ test('a person signs up, founds an organization and invites another, and they se
   // The link is good once.
   const third = await open(null, link);
   await expect(third.main).toContainText('This invitation has already been used.');
+});
+
+test('whoever only signs in does not load the pages that come after', async ({ company, open }) => {
+  const wasm = async (screen: Screen): Promise<string[]> => {
+    await screen.hydrated();
+    return screen.page.evaluate(() =>
+      performance
+        .getEntriesByType('resource')
+        .map((resource) => new URL(resource.name).pathname)
+        .filter((path) => path.endsWith('.wasm'))
+        .map((path) => path.replace(/^\/pkg\/|_\d+\.wasm$|\.wasm$/g, ''))
+        .sort(),
+    );
+  };
+  const nobody = await open(null, '/sign-in');
+  expect(new Set(await wasm(nobody))).toEqual(new Set(['millstream']));
+  const ada = await open(company.ada, company.path('orders'));
+  expect(new Set(await wasm(ada))).toEqual(new Set(['millstream', 'split_lazy_page']));
 });
 
 test('a changed role is there at once, on both screens', async ({ company, open }) => {

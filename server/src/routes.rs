@@ -175,7 +175,8 @@ fn pages(web: &Web, options: LeptosOptions, watch: Watch) -> Router {
         let options = options.clone();
         leptos_axum::render_app_async_with_context(context.clone(), move || app::offline_shell(options.clone()))
     };
-    let worker = offline::worker(&std::path::Path::new(&*options.site_root).join(&*options.site_pkg_dir));
+    let pkg = std::path::Path::new(&*options.site_root).join(&*options.site_pkg_dir);
+    let worker = offline::worker(&pkg, options.site_pkg_dir_route_base().trim_end_matches('/'));
     let no_page = ErrorHandler::new_with_context(context.clone(), app::shell, options.clone());
     // The names of built files say nothing of their content, so each use asks whether they are still the same.
     let around_files =

@@ -4,18 +4,18 @@ use super::api;
 use crate::ui::feedback::alert;
 use crate::ui::icon::{Icon, icon};
 use crate::ui::person::initials;
+use crate::ui::reports::reports;
 use crate::ui::shell::{Session, go};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use leptos_meta::Title;
 use leptos_router::components::Redirect;
-use millstream::hooks::Reports;
 use millstream::{ApiError, MutationId, OrganizationId};
 
 #[component]
 pub fn OrganizationsPage() -> impl IntoView {
     let session = expect_context::<Session>();
-    let reports = expect_context::<Reports>();
+    let reports = reports();
     let name = RwSignal::new(String::new());
     let error = RwSignal::new(None::<ApiError>);
     let is_busy = RwSignal::new(false);

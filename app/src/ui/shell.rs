@@ -3,6 +3,7 @@
 use super::feedback::{Toasts, Tone, failure};
 use super::icon::{Icon, icon};
 use super::person::{avatar, initials};
+use super::reports::{listen_for_undo, reports};
 use super::sync::SyncPanel;
 use crate::offline;
 use crate::tenancy::session;
@@ -12,7 +13,7 @@ use leptos::task::spawn_local;
 use leptos_router::components::{A, Outlet, Redirect};
 use leptos_router::hooks::{use_location, use_navigate, use_params_map};
 use millstream::connection::State;
-use millstream::hooks::{Reports, forget_person, reconnect, use_connection, use_outbox};
+use millstream::hooks::{forget_person, reconnect, use_connection, use_outbox};
 use millstream::{ApiError, Kind, OrganizationId, PersonId};
 
 /// Who is signed in: comes with the page, renewed when rights change. It is no resource, so that nothing of a page has
@@ -119,7 +120,8 @@ enum Standing {
 #[component]
 pub fn Workspace() -> impl IntoView {
     let session = expect_context::<Session>();
-    let reports = expect_context::<Reports>();
+    let reports = reports();
+    listen_for_undo(expect_context::<Toasts>());
     let parameters = use_params_map();
     let location = use_location();
     let organization = Memo::new(move |_| {

@@ -7,15 +7,8 @@
 const VERSION = "%VERSION%";
 const CACHE = `millstream ${VERSION}`;
 const SHELL = "/shell";
-const FILES = [
-  SHELL,
-  "/pkg/millstream.js",
-  "/pkg/millstream.wasm",
-  "/pkg/millstream.css",
-  "/favicon.svg",
-  "/manifest.webmanifest",
-  "/theme.js",
-];
+const PROGRAM = /* as built */ [];
+const FILES = [SHELL, "/favicon.svg", "/manifest.webmanifest", "/theme.js", ...PROGRAM];
 
 async function fill() {
   const cache = await caches.open(CACHE);
