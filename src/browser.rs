@@ -14,7 +14,7 @@ use crate::client::{Client, Effect as Task, Progress, Ticket, View, Waiting};
 use crate::connection::State;
 use crate::error::ApiError;
 use crate::hooks::{Connection, Decision, Loaded, Made, Refusal, Reports};
-use crate::key::{PersonId, QueryKey};
+use crate::key::{OrganizationId, PersonId, QueryKey};
 use crate::live::Value;
 use crate::overlay::{Answer, AnyMutation, AnyValue, MutationId};
 use crate::snapshot::Stamp;
@@ -55,6 +55,8 @@ struct Driver {
     reports: RefCell<Option<Reports>>,
     /// Whose page this is.
     person: Cell<Option<PersonId>>,
+    /// The person's organizations, as the page last heard.
+    belongs_to: RefCell<Option<Vec<OrganizationId>>>,
     storage: RefCell<Option<Rc<Storage>>>,
     tabs: Tabs,
     socket: Socket,
@@ -84,6 +86,7 @@ thread_local! {
         is_kept: ArcRwSignal::new(None),
         reports: RefCell::default(),
         person: Cell::new(None),
+        belongs_to: RefCell::default(),
         storage: RefCell::default(),
         tabs: Tabs::new(),
         socket: Socket::new(),
@@ -764,9 +767,21 @@ pub(crate) fn start(path: &'static str, person: PersonId, reports: Reports, cata
                 driver.is_kept.set(Some(false));
             }
         }
-        driver.act(|client| client.found_kept(kept));
+        let belongs_to = driver.belongs_to.borrow().clone();
+        driver.act(|client| {
+            client.found_kept(kept);
+            if let Some(organizations) = &belongs_to {
+                client.belongs_to(organizations);
+            }
+        });
         tabs::join(&driver, person);
     });
+}
+
+pub(crate) fn belongs_to(organizations: Vec<OrganizationId>) {
+    let driver = driver();
+    driver.act(|client| client.belongs_to(&organizations));
+    *driver.belongs_to.borrow_mut() = Some(organizations);
 }
 
 pub(crate) async fn forget_person() {

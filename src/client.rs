@@ -614,9 +614,15 @@ impl Client {
         }
     }
 
-    /// Another tab was told that the person is no longer a member.
-    pub fn forget_organization(&mut self, organization: OrganizationId) {
-        self.wipe(organization);
+    /// The person belongs to these organizations and no others: whatever is held or kept of others is wiped. Memberships
+    /// also end while no page is open to be told.
+    pub fn belongs_to(&mut self, organizations: &[OrganizationId]) {
+        let held = self.entries.keys().chain(self.kept.keys()).map(|key| key.organization);
+        let pending = self.pending.iter().map(|pending| pending.mutation.organization());
+        let left: HashSet<_> = held.chain(pending).filter(|held| !organizations.contains(held)).collect();
+        for organization in left {
+            self.wipe(organization);
+        }
     }
 
     fn wipe(&mut self, organization: OrganizationId) {

@@ -1029,3 +1029,14 @@ fn a_mutation_that_lies_over_a_value_that_nobody_shows_goes_with_it() {
     page.act(|client| client.collect(10_000, 1_000));
     assert_eq!(page.forgotten, [id]);
 }
+
+#[test]
+fn what_is_kept_of_an_organization_that_one_has_left_meanwhile_is_wiped() {
+    let mut page = Page::default();
+    let other = QueryKey { organization: OrganizationId(Uuid::from_u128(2)), ..record(1) };
+    page.act(|client| client.found_kept(HashMap::from([(record(1), stamp("9:9:")), (other.clone(), stamp("9:9:"))])));
+    page.act(|client| client.belongs_to(&[organization()]));
+    assert_eq!(page.other, [Effect::Left(other.organization)]);
+    page.act(|client| client.observe(&other));
+    assert_eq!(page.fetches.len(), 1, "nothing is restored");
+}

@@ -352,6 +352,15 @@ pub fn start(path: &'static str, person: PersonId, reports: Reports, catalogue: 
     let _ = (path, person, reports, catalogue);
 }
 
+/// Says to which organizations the person belongs: nothing of any other stays in the page or on this device. To be
+/// called with what the server says, whenever it says so.
+pub fn belongs_to(organizations: Vec<OrganizationId>) {
+    #[cfg(feature = "browser")]
+    crate::browser::belongs_to(organizations);
+    #[cfg(not(feature = "browser"))]
+    drop(organizations);
+}
+
 /// Forgets all that this device keeps of the person, in every tab: values and what was not sent. Resolves when it is
 /// done.
 pub async fn forget_person() {

@@ -49,6 +49,8 @@ export class Screen {
   private present: Exchange = { sent: [], heard: [] };
   sent: ClientFrame[] = [];
   heard: ServerFrame[] = [];
+  /** How many live connections were opened. */
+  sockets = 0;
   /** How often a document was loaded: a reload would count. */
   loads = 0;
   /** What the browser's console said, where it should have stayed silent. */
@@ -79,6 +81,7 @@ export class Screen {
     // Watch numbers are a connection's own: what an earlier page asked for is no longer waited for.
     const present: Exchange = { sent: [], heard: [] };
     this.present = present;
+    this.sockets += 1;
     socket.on('framesent', ({ payload }) => {
       const frame = JSON.parse(String(payload)) as ClientFrame;
       this.sent.push(frame);
@@ -128,6 +131,27 @@ export class Screen {
     await expect(this.html).toHaveAttribute('data-connection', 'live');
     await expect.poll(() => this.present.sent.flatMap((frame) => frame.keys ?? []).length, { message: 'the page watches something' }).toBeGreaterThan(0);
     await expect.poll(() => this.unconfirmed(), { message: 'watches that the server has not confirmed' }).toEqual([]);
+  }
+
+  /** Waits until the page is alive and connected, by its own socket or by another tab's. */
+  async connected(): Promise<void> {
+    await this.hydrated();
+    await expect(this.html).toHaveAttribute('data-connection', 'live');
+  }
+
+  /** Waits until the browser keeps the program, so that it starts without a network. */
+  async startsOffline(): Promise<void> {
+    await this.page.evaluate(async () => {
+      await navigator.serviceWorker.ready;
+      if (navigator.serviceWorker.controller) return;
+      await new Promise((done) => navigator.serviceWorker.addEventListener('controllerchange', done, { once: true }));
+    });
+  }
+
+  /** Opens what waits for the server or for the person. */
+  async syncPanel(): Promise<Locator> {
+    await this.page.getByRole('button', { name: /^Sync: / }).click();
+    return this.page.getByRole('region', { name: 'Sync' });
   }
 
   /** The keys of all watch frames, in order. */

@@ -9,6 +9,8 @@ export { expect };
 interface Opening extends BrowserContextOptions {
   /** What is to be set up before the page is asked for. */
   before?: (page: Page) => Promise<void>;
+  /** Opened as another tab of this screen's browser. */
+  beside?: Screen;
 }
 
 /** Opens an address in a browser of this person's own (of nobody's, where there is none). */
@@ -33,10 +35,11 @@ export const test = base.extend<Fixtures>({
 
   open: async ({ browser }, use) => {
     const screens: Screen[] = [];
-    await use(async (person, path, { before, ...options } = {}) => {
+    await use(async (person, path, { before, beside, ...options } = {}) => {
       const storageState = person ? await person.request.storageState() : undefined;
       // A service worker would stand between the page and what a test holds back or refuses.
-      const context = await browser.newContext({ serviceWorkers: 'block', storageState, ...options });
+      const context =
+        beside?.page.context() ?? (await browser.newContext({ serviceWorkers: 'block', storageState, ...options }));
       const page = await context.newPage();
       const screen = new Screen(page);
       screens.push(screen);

@@ -520,3 +520,20 @@ async fn a_server_whose_database_lacks_a_migration_is_not_ready_and_names_it() {
     assert_eq!((ready.status, &ready.body["missing_migrations"]), (503, &json!([newest])), "{}", ready.text);
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_one_person_does_nothing_as_another_who_has_signed_in_since() {
+    let world = World::new().await;
+    let scene = world.scene().await;
+    let endpoint = endpoints().into_iter().find(|endpoint| endpoint.path == "/api/orders/delete").unwrap();
+    let request = (endpoint.request)(&scene);
+    let deleting = |named: Uuid| {
+        let url = format!("{}/api/orders/delete", world.base);
+        world.http.post(url).json(&request).header("x-millstream-person", named.to_string())
+    };
+    let refused = world.send(Some(&scene.owner), deleting(Uuid::now_v7())).await;
+    assert_eq!(error(&refused), (401, "unauthenticated"));
+    assert_eq!(world.count(&format!("select count(*) from sales_orders where id = '{}'", scene.order)).await, 1);
+    world.send(Some(&scene.owner), deleting(scene.owner.id)).await.ok();
+    world.stop().await;
+}

@@ -7,7 +7,7 @@ use super::storage::Stored;
 use super::{Driver, driver, locks};
 use crate::connection::State;
 use crate::error::ApiError;
-use crate::key::{OrganizationId, PersonId};
+use crate::key::PersonId;
 use crate::overlay::MutationId;
 use crate::snapshot::{Stamp, Xid};
 use crate::switchboard::TabId;
@@ -41,7 +41,6 @@ pub(super) enum Word {
     Failed { id: MutationId, error: ApiError },
     Decide { id: MutationId, drop: bool },
     // From whoever it happened to.
-    Forgotten(OrganizationId),
     SignedOut,
 }
 
@@ -158,7 +157,6 @@ fn heard_as_leader(driver: &Rc<Driver>, word: Word) {
             driver.learn_of(stored);
         }
         Word::Decided { id, drop } => driver.settle(id, drop),
-        Word::Forgotten(organization) => driver.act(|client| client.forget_organization(organization)),
         Word::SignedOut => driver.signed_out_elsewhere(),
         // The rest is what a leader says: another one's, from before it was gone.
         _ => {}
@@ -201,7 +199,6 @@ fn heard_as_follower(driver: &Rc<Driver>, word: Word) {
         }
         Word::Failed { id, error } => driver.act(|client| client.failed(id, error)),
         Word::Decide { id, drop } => driver.settle_here(id, drop),
-        Word::Forgotten(organization) => driver.act(|client| client.forget_organization(organization)),
         Word::SignedOut => driver.signed_out_elsewhere(),
         _ => {}
     }

@@ -13,7 +13,7 @@ use leptos::task::spawn_local;
 use leptos_router::components::{A, Outlet, Redirect};
 use leptos_router::hooks::{use_location, use_navigate, use_params_map};
 use millstream::connection::State;
-use millstream::hooks::{forget_person, reconnect, use_connection, use_outbox};
+use millstream::hooks::{belongs_to, forget_person, reconnect, use_connection, use_outbox};
 use millstream::{ApiError, Kind, OrganizationId, PersonId};
 
 /// Who is signed in: comes with the page, renewed when rights change. It is no resource, so that nothing of a page has
@@ -137,6 +137,11 @@ pub fn Workspace() -> impl IntoView {
         Ok(_) => Standing::Stranger,
     });
     let me = Memo::new(move |_| session.me().ok());
+    Effect::new(move |_| {
+        if let Some(me) = me.get() {
+            belongs_to(me.organizations.iter().map(|belonging| belonging.id).collect());
+        }
+    });
     provide_context(Place { organization, me });
     move || match standing.get() {
         Standing::Member => {

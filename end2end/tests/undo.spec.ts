@@ -1,0 +1,48 @@
+// What one did can be taken back.
+
+import { deleteOrder, rename, title } from '../support/acts';
+import { psql } from '../support/database';
+import { expect, test } from '../support/test';
+
+test('a deleted order comes back whole in both windows', async ({ company, open }) => {
+  const order = await company.order('Rotor discs');
+  const ada = await open(company.ada, company.path(`orders/${order.id}`));
+  const ben = await open(company.ben, company.path('orders'));
+  await Promise.all([ada.live(), ben.live()]);
+  await deleteOrder(ada);
+  await expect(ben.row('Rotor discs')).toHaveCount(0);
+  await ada.page.getByRole('region', { name: 'Notifications' }).getByRole('button', { name: 'Undo' }).click();
+  await expect(ada.row('Rotor discs')).toContainText('SO-0001');
+  await expect(ben.row('Rotor discs')).toContainText('SO-0001');
+});
+
+test('z takes the last change back and Shift+z does it again', async ({ company, open }) => {
+  const order = await company.order('Rotor discs');
+  const ada = await open(company.ada, company.path(`orders/${order.id}`));
+  const ben = await open(company.ben, company.path(`orders/${order.id}`));
+  await Promise.all([ada.live(), ben.live()]);
+  await rename(ada, 'Rotor discs, thin');
+  await expect(title(ben)).toHaveValue('Rotor discs, thin');
+  await ada.page.keyboard.press('z');
+  await expect(title(ada)).toHaveValue('Rotor discs');
+  await expect(title(ben)).toHaveValue('Rotor discs');
+  await ada.page.keyboard.press('Shift+Z');
+  await expect(title(ada)).toHaveValue('Rotor discs, thin');
+  await expect(title(ben)).toHaveValue('Rotor discs, thin');
+  await ada.page.keyboard.press('Control+z');
+  await expect(title(ben)).toHaveValue('Rotor discs');
+});
+
+test('what somebody else has changed since is not taken back, and the page says why', async ({ company, open }) => {
+  const order = await company.order('Rotor discs');
+  const ada = await open(company.ada, company.path(`orders/${order.id}`));
+  await ada.live();
+  ada.excuse(/status of 409/);
+  await rename(ada, 'Rotor discs, thin');
+  await expect(ada.page.getByRole('button', { name: 'Sync: everything is saved' })).toBeVisible();
+  await psql(`update sales_orders set title = 'Brake discs' where id = :'order';`, { order: order.id });
+  await expect(title(ada)).toHaveValue('Brake discs');
+  await ada.page.keyboard.press('z');
+  await expect(ada.toast('Not saved: Rename to “Rotor discs”. Somebody else changed the title first.')).toBeVisible();
+  await expect(title(ada)).toHaveValue('Brake discs');
+});
