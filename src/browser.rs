@@ -48,6 +48,8 @@ struct Driver {
     /// Mutations that were made in this page: it is the one that tells of their refusal.
     made_here: RefCell<HashSet<MutationId>>,
     flush: RefCell<Option<Timeout>>,
+    is_telling: Cell<bool>,
+    is_telling_again: Cell<bool>,
     pending: ArcRwSignal<HashSet<Uuid>>,
     outbox: ArcRwSignal<Vec<Waiting>>,
     is_leading: ArcRwSignal<bool>,
@@ -80,6 +82,8 @@ thread_local! {
         history: RefCell::default(),
         made_here: RefCell::default(),
         flush: RefCell::default(),
+        is_telling: Cell::new(false),
+        is_telling_again: Cell::new(false),
         pending: ArcRwSignal::new(HashSet::new()),
         outbox: ArcRwSignal::new(Vec::new()),
         is_leading: ArcRwSignal::new(false),
@@ -164,11 +168,7 @@ impl Driver {
                 // The value may have come by another way than the fetch that was waited for.
                 self.wake_waiting(&key);
             }
-            Task::PendingChanged => {
-                self.tell_pending();
-                // Once more when what has no answer by then is to be shown as pending.
-                self.later(crate::client::SHOWN_AS_PENDING_AFTER as u32 + 1, |driver| driver.tell_pending());
-            }
+            Task::PendingChanged => self.tell_pending_soon(),
             Task::Refused { id, label, typed, error } => {
                 let is_ours = self.made_here.borrow_mut().remove(&id);
                 if is_ours || (self.tabs.is_leading() && !self.tabs.has_others()) {
@@ -216,6 +216,26 @@ impl Driver {
             tasks.into_iter().for_each(|task| driver.carry_out(task));
         });
         *self.flush.borrow_mut() = Some(timeout);
+    }
+
+    /// Once for all that changes now, and once more when what has no answer by then is to be shown as pending.
+    fn tell_pending_soon(self: &Rc<Self>) {
+        if !self.is_telling.replace(true) {
+            self.later(0, |driver| {
+                driver.is_telling.set(false);
+                driver.tell_pending();
+            });
+        }
+        if !self.is_telling_again.replace(true) {
+            self.later(crate::client::SHOWN_AS_PENDING_AFTER as u32 + 1, |driver| {
+                driver.is_telling_again.set(false);
+                driver.tell_pending();
+                // What was made meanwhile is not as old yet.
+                if driver.client.borrow().has_young(now()) {
+                    driver.tell_pending_soon();
+                }
+            });
+        }
     }
 
     fn tell_pending(&self) {
@@ -768,6 +788,9 @@ pub(crate) fn start(path: &'static str, person: PersonId, reports: Reports, cata
             }
         }
         let belongs_to = driver.belongs_to.borrow().clone();
+        // What came with the page was there before the storage was.
+        let held = driver.client.borrow().held();
+        held.iter().for_each(|key| driver.keep_current(key));
         driver.act(|client| {
             client.found_kept(kept);
             if let Some(organizations) = &belongs_to {

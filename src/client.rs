@@ -438,6 +438,11 @@ impl Client {
         self.forget_settled();
     }
 
+    /// The keys that have a value.
+    pub fn held(&self) -> Vec<QueryKey> {
+        self.entries.iter().filter(|(_, entry)| entry.value.is_some()).map(|(key, _)| key.clone()).collect()
+    }
+
     /// The server's value of the key, with the latest stamp for which it is known to be right: what is to be kept.
     pub fn current(&self, key: &QueryKey) -> Option<Read<AnyValue>> {
         let data = self.entries.get(key)?.value.clone()?;

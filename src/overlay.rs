@@ -137,7 +137,7 @@ impl<'a> Shown<'a> {
         }
         self.touched = true;
         if self.purpose == Purpose::Change {
-            let mut record = self.value.as_ref().and_then(|value| value.downcast_ref::<L::Record>()).cloned();
+            let mut record = self.take::<L::Record>();
             change(&mut record);
             self.value = record.map(|record| Arc::new(record) as AnyValue);
         }
@@ -153,12 +153,18 @@ impl<'a> Shown<'a> {
         if self.purpose == Purpose::Probe {
             return;
         }
-        let list = self.value.as_ref().and_then(|value| value.downcast_ref::<L::List>()).cloned();
         // The key's text was written from such parameters by this very type.
-        if let (Some(mut list), Ok(parameters)) = (list, serde_json::from_str(parameters)) {
+        let Ok(parameters) = serde_json::from_str(parameters) else { return };
+        if let Some(mut list) = self.take::<L::List>() {
             change(&parameters, &mut list);
             self.value = Some(Arc::new(list));
         }
+    }
+
+    /// The value, to be changed. Copied only where somebody else holds it too: of many mutations over one value, the first
+    /// copies it.
+    fn take<V: Value>(&mut self) -> Option<V> {
+        self.value.take().and_then(|value| value.downcast::<V>().ok()).map(Arc::unwrap_or_clone)
     }
 }
 

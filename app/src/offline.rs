@@ -36,7 +36,7 @@ pub fn register_worker(toasts: Toasts) {
     #[cfg(feature = "hydrate")]
     {
         use crate::ui::feedback::Tone;
-        use leptos::prelude::{Callback, window};
+        use leptos::prelude::window;
         use leptos::wasm_bindgen::prelude::Closure;
         use leptos::wasm_bindgen::{JsCast, JsValue};
         use leptos::web_sys::js_sys::Reflect;
@@ -48,7 +48,7 @@ pub fn register_worker(toasts: Toasts) {
         let workers = navigator.service_worker();
         if workers.controller().is_some() {
             let changed = Closure::<dyn Fn()>::new(move || {
-                let load_anew = Callback::new(|()| drop(window().location().reload()));
+                let load_anew = || drop(window().location().reload());
                 toasts.offer(Tone::Info, "A new version of Millstream is ready.", "Reload", load_anew);
             });
             workers.set_oncontrollerchange(Some(changed.as_ref().unchecked_ref()));

@@ -55,7 +55,7 @@ export class Screen {
   loads = 0;
   /** What the browser's console said, where it should have stayed silent. */
   readonly complaints: string[] = [];
-  private readonly excused: RegExp[] = [];
+  private readonly excused: RegExp[] = [/Service Worker registration blocked by Playwright/];
 
   constructor(readonly page: Page) {
     page.on('console', (message) => {

@@ -71,7 +71,7 @@ test('five hundred changes that wait are sent in order and once each, although t
 
   const count = async (): Promise<number> => {
     const events = await rows(
-      `select id from realtime_table_events where record_id = :'order' and event_type = 'update'`,
+      `select id from realtime_table_events where record_id = :'order' and event_type = 'UPDATE'`,
       { order: order.id },
     );
     return events.length;

@@ -349,6 +349,12 @@ impl Client {
         late.flat_map(|pending| pending.mutation.records()).collect()
     }
 
+    /// Whether something unanswered is too young to be shown as pending.
+    pub fn has_young(&self, now: u64) -> bool {
+        let mut open = self.pending.iter().filter(|pending| pending.is_open());
+        open.any(|pending| pending.id.made_at() + SHOWN_AS_PENDING_AFTER > now)
+    }
+
     /// What waits for the server or for the person, in order.
     pub fn outbox(&self) -> Vec<Waiting> {
         let waiting = self.pending.iter().filter(|pending| pending.phase != Phase::Answered);
@@ -409,10 +415,8 @@ impl Client {
     }
 
     pub(super) fn show_pending_anew(&mut self) {
-        let mutations: Vec<_> = self.pending.iter().map(|pending| pending.mutation.clone()).collect();
-        for mutation in mutations {
-            self.show_anew(&*mutation);
-        }
+        let is_touched = |key: &&QueryKey| self.pending.iter().any(|pending| pending.mutation.touches(key));
+        self.effects.extend(self.entries.keys().filter(is_touched).cloned().map(Effect::Changed));
     }
 
     /// Drops mutations that every value which could show them contains: those in memory, and those that this device

@@ -83,7 +83,7 @@ pub fn OrdersPage() -> impl IntoView {
                             <div class="banner" data-kind="offline" role="status">
                                 <p>
                                     <strong>"You are offline."</strong>
-                                    " What you see may be out of date. What you change is sent when you are back, if this page stays open."
+                                    " What you see may be out of date. What you change is kept, and saved when you are back."
                                 </p>
                             </div>
                         }

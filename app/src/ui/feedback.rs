@@ -3,6 +3,7 @@
 use super::icon::{Icon, icon};
 use leptos::prelude::*;
 use millstream::ApiError;
+use std::sync::Arc;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
@@ -16,8 +17,11 @@ struct Toast {
     tone: Tone,
     message: String,
     /// What can be done about it, by the name of its button.
-    action: Option<(&'static str, Callback<()>)>,
+    action: Option<(&'static str, Action)>,
 }
+
+/// It may outlive the page that offered it, and so is no `Callback`, which ends with its component.
+type Action = Arc<dyn Fn() + Send + Sync>;
 
 /// The toasts of the page; provided once, at the root.
 #[derive(Clone, Copy)]
@@ -39,11 +43,17 @@ impl Toasts {
     }
 
     /// Shows a message with something that can be done about it.
-    pub fn offer(self, tone: Tone, message: impl Into<String>, name: &'static str, action: Callback<()>) {
-        self.show(tone, message.into(), Some((name, action)));
+    pub fn offer(
+        self,
+        tone: Tone,
+        message: impl Into<String>,
+        name: &'static str,
+        action: impl Fn() + Send + Sync + 'static,
+    ) {
+        self.show(tone, message.into(), Some((name, Arc::new(action))));
     }
 
-    fn show(self, tone: Tone, message: String, action: Option<(&'static str, Callback<()>)>) {
+    fn show(self, tone: Tone, message: String, action: Option<(&'static str, Action)>) {
         let number = self.last.get_value() + 1;
         self.last.set_value(number);
         let toast = Toast { number, tone, message, action };
@@ -85,7 +95,7 @@ pub fn ToastRegion() -> impl IntoView {
                                     type="button"
                                     on:click=move |_| {
                                         toasts.dismiss(toast.number);
-                                        action.run(());
+                                        action();
                                     }
                                 >
                                     {name}

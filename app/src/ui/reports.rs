@@ -13,12 +13,12 @@ pub fn reports() -> Reports {
     Reports {
         made: Callback::new(move |Made { label, can_undo, takes_away }: Made| {
             if can_undo && takes_away {
-                toasts.offer(Tone::Info, format!("{label}."), "Undo", Callback::new(move |()| take_back(toasts)));
+                toasts.offer(Tone::Info, format!("{label}."), "Undo", move || take_back(toasts));
             }
         }),
         refused: Callback::new(move |Refusal { label, error, .. }: Refusal| {
             let message = format!("Not saved: {label}. {}", error.message);
-            toasts.offer(Tone::Error, message, "Show", Callback::new(|()| sync::open()));
+            toasts.offer(Tone::Error, message, "Show", sync::open);
         }),
         rights_changed: Callback::new(move |_| session.refresh()),
         left: Callback::new(move |organization| {

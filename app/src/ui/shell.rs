@@ -208,8 +208,10 @@ fn Frame() -> impl IntoView {
                     <ul>{pages}</ul>
                 </nav>
                 <div class="sidebar-foot">
-                    <ConnectionState />
-                    <SyncPanel />
+                    <div class="status-row">
+                        <ConnectionState />
+                        <SyncPanel />
+                    </div>
                     <Account />
                 </div>
             </header>

@@ -47,7 +47,7 @@ pub fn SyncPanel() -> impl IntoView {
             aria-label=label
         >
             {icon(Icon::Sync)}
-            {move || (count() > 0).then(|| view! { <span class="badge-count">{count()}</span> })}
+            {move || (count() > 0).then(|| view! { <span class="badge-count">{if count() > 99 { "99+".to_owned() } else { count().to_string() }}</span> })}
         </button>
         <section class="sync" id=PANEL popover="auto" aria-label="Sync">
             <h2>"Sync"</h2>
