@@ -104,6 +104,8 @@ const COLLECT_EVERY: u32 = 60 * 1000;
 /// random part of it is waited (full jitter).
 const FIRST_PAUSE: u32 = 400;
 const LAST_PAUSE: u32 = 15_000;
+/// From so many mutations in the outbox on, the page is told of changes to it less often.
+const MANY: usize = 20;
 
 fn driver() -> Rc<Driver> {
     DRIVER.with(Rc::clone)
@@ -221,7 +223,9 @@ impl Driver {
     /// Once for all that changes now, and once more when what has no answer by then is to be shown as pending.
     fn tell_pending_soon(self: &Rc<Self>) {
         if !self.is_telling.replace(true) {
-            self.later(0, |driver| {
+            // Of many, each one more or less is no news.
+            let pause = if self.outbox.with_untracked(Vec::len) > MANY { 100 } else { 0 };
+            self.later(pause, |driver| {
                 driver.is_telling.set(false);
                 driver.tell_pending();
             });

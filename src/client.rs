@@ -235,7 +235,8 @@ impl Client {
         };
         let is_unclear = |pending: &Pending| {
             // An absence does not say which mutations it contains, so naming one has not helped.
-            let is_unnamed = pending.made >= ticket || (answer.is_err() && pending.is_answered());
+            let is_later = pending.exposed.is_some_and(|since| since >= ticket);
+            let is_unnamed = is_later || (answer.is_err() && pending.is_answered());
             let is_known = contains.contains(&pending.id);
             is_unnamed && !is_known && pending.may_be_done(read_in) && pending.mutation.touches(key)
         };
@@ -323,7 +324,7 @@ impl Client {
             let meant = self.pending.iter().filter(|pending| is_meant(pending) && pending.mutation.touches(key));
             meant.map(|pending| pending.id).collect()
         };
-        let (pending, after) = (ids(Pending::is_open), ids(Pending::is_answered));
+        let (pending, after) = (ids(Pending::is_exposed), ids(Pending::is_answered));
         let entry = self.entries.entry(key.clone()).or_default();
         entry.fetching = Some(ticket);
         entry.after = after;

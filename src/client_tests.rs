@@ -1040,3 +1040,18 @@ fn what_is_kept_of_an_organization_that_one_has_left_meanwhile_is_wiped() {
     page.act(|client| client.observe(&other));
     assert_eq!(page.fetches.len(), 1, "nothing is restored");
 }
+
+#[test]
+fn a_read_names_only_mutations_that_may_have_been_carried_out() {
+    let mut page = Page::live();
+    page.show(&record(1), number(5, "10:10:"));
+    let first = page.add(1, 3);
+    let second = page.add(1, 4);
+    page.act(|client| client.observe(&list("all")));
+    assert_eq!(page.fetches[0].2, [first], "the second waits for the first");
+    // What is sent after the read began may be in it all the same: such a read is made again, and names it.
+    page.act(|client| client.answered(first, answer(10, "11:11:", 8)));
+    assert_eq!(page.sent, [first, second]);
+    page.answer(Ok(read_of(Arc::new(vec![12_i64]), "12:12:")));
+    assert_eq!(page.fetches[0].2, [second]);
+}

@@ -46,3 +46,23 @@ test('what somebody else has changed since is not taken back, and the page says 
   await expect(ada.toast('Not saved: Rename to “Rotor discs”. Somebody else changed the title first.')).toBeVisible();
   await expect(title(ada)).toHaveValue('Brake discs');
 });
+
+test('many orders deleted at once come back at once, in both windows', async ({ company, open }) => {
+  const titles = ['Axles', 'Bearings', 'Collars', 'Discs'];
+  for (const one of titles) await company.order(one);
+  const ada = await open(company.ada, company.path('orders'));
+  const ben = await open(company.ben, company.path('orders'));
+  await Promise.all([ada.live(), ben.live()]);
+  for (const one of ['Axles', 'Bearings', 'Discs']) await ada.page.getByLabel(`Select ${one}`).check();
+  const selection = ada.page.getByRole('region', { name: 'Selection' });
+  await expect(selection).toContainText('3 selected');
+  await selection.getByRole('button', { name: 'Delete' }).click();
+  await expect(selection).toHaveCount(0);
+  const shown = async (): Promise<string[]> => ben.page.locator('[data-cell=title]').allInnerTexts();
+  await expect.poll(shown).toEqual(['Collars']);
+  await expect(ada.toast('Delete 3 orders.')).toBeVisible();
+
+  await ada.page.keyboard.press('z');
+  await expect.poll(shown).toEqual(['Discs', 'Collars', 'Bearings', 'Axles']);
+  for (const one of titles) await expect(ada.row(one)).toContainText(/SO-\d+/);
+});

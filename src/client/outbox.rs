@@ -27,8 +27,9 @@ pub(super) struct Pending {
     phase: Phase,
     /// Known by its answer, or by the live connection before that.
     pub(super) done: Option<Done>,
-    /// The last ticket given out when it was made: reads begun later name it.
-    pub(super) made: Ticket,
+    /// The last ticket given out when it may first have been carried out: when it was sent, or, if other pages may have
+    /// sent it, when it became known. Reads begun later name it.
+    pub(super) exposed: Option<Ticket>,
     /// When it was first sent: its stored answer may be as old.
     sent: Option<Ticket>,
     failed: u32,
@@ -63,6 +64,11 @@ impl Pending {
         matches!(self.phase, Phase::Waiting { .. } | Phase::Sent)
     }
 
+    /// Whether it may have been carried out without our knowing.
+    pub(super) fn is_exposed(&self) -> bool {
+        self.is_open() && self.exposed.is_some()
+    }
+
     pub(super) fn is_answered(&self) -> bool {
         self.phase == Phase::Answered
     }
@@ -78,7 +84,7 @@ impl Pending {
     /// Whether it has been sent, and nothing has been heard of it that says whether what was read in this epoch has it.
     pub(super) fn may_be_done(&self, read_in: Option<Epoch>) -> bool {
         match &self.done {
-            None => self.is_open() && self.sent.is_some(),
+            None => self.is_exposed(),
             Some(Done::By(_, epochs)) => read_in.is_some_and(|epoch| !epochs.contains(&epoch)),
             Some(Done::Before(as_of)) => read_in.is_some_and(|epoch| epoch != as_of.epoch),
         }
@@ -138,11 +144,16 @@ impl Client {
     /// A mutation is made here: it shows at once, and is sent when nothing earlier on its records is under way.
     pub fn mutate(&mut self, id: MutationId, mutation: AnyMutation) {
         self.effects.push(Effect::KeepMutation(id));
-        self.learn(id, mutation, Progress::Made);
+        let exposed = self.is_idle_sender.then_some(self.last_ticket);
+        self.add(id, mutation, Progress::Made, exposed);
     }
 
     /// A mutation that another tab made, or that was written down by an earlier page. One that is known is left alone.
     pub fn learn(&mut self, id: MutationId, mutation: AnyMutation, progress: Progress) {
+        self.add(id, mutation, progress, Some(self.last_ticket));
+    }
+
+    fn add(&mut self, id: MutationId, mutation: AnyMutation, progress: Progress, exposed: Option<Ticket>) {
         let Err(place) = self.pending.binary_search_by_key(&id, |pending| pending.id) else { return };
         self.show_anew(&*mutation);
         let (phase, done) = match progress {
@@ -151,8 +162,7 @@ impl Client {
             Progress::Unchanged(stamp) => (Phase::Answered, Some(Done::Before(stamp))),
             Progress::Held(error) => (Phase::Held(error), None),
         };
-        let made = self.last_ticket;
-        self.pending.insert(place, Pending { id, mutation, phase, done, made, sent: None, failed: 0 });
+        self.pending.insert(place, Pending { id, mutation, phase, done, exposed, sent: None, failed: 0 });
         self.effects.push(Effect::PendingChanged);
         self.send_what_may_go();
         self.forget_settled();
@@ -372,10 +382,11 @@ impl Client {
             taken.extend(records);
             if is_first && pending.phase == (Phase::Waiting { pausing: false }) {
                 pending.phase = Phase::Sent;
-                pending.sent.get_or_insert_with(|| {
+                let sent = *pending.sent.get_or_insert_with(|| {
                     self.last_ticket += 1;
                     self.last_ticket
                 });
+                pending.exposed.get_or_insert(sent);
                 self.effects.push(Effect::Send { mutation: pending.id });
             }
         }

@@ -1,7 +1,7 @@
 //! The orders as a table: filters and sort in the address, keyset pages, and what others change moving under one's eyes.
 
-use super::mutations::CreateOrder;
-use super::{OrderId, OrderPage, OrderParameters, OrderRow, Orders, PageOf, Sort, Status};
+use super::mutations::{CreateOrder, DeleteOrder};
+use super::{Order, OrderId, OrderPage, OrderParameters, OrderRow, Orders, PageOf, Sort, Status};
 use crate::customers::{CustomerId, Customers};
 use crate::tenancy::{Action, Module};
 use crate::ui::choice::{Choice, Entry};
@@ -14,9 +14,12 @@ use crate::ui::tint::{Touch, use_tint};
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
+use millstream::AnyMutation;
 use millstream::connection::State;
-use millstream::hooks::{LiveQuery, mutate, use_connection, use_list, use_pending};
+use millstream::hooks::{LiveQuery, mutate, mutate_all, use_connection, use_list, use_pending};
 use millstream::live::NoParameters;
+use std::collections::HashSet;
+use std::sync::Arc;
 
 impl OrderParameters {
     /// The part of the address that asks for this list.
@@ -242,9 +245,14 @@ fn Table(orders: LiveQuery<OrderPage>, parameters: Memo<OrderParameters>) -> imp
     let previous =
         move || turn_to(page.with(|page| page.as_ref().and_then(|page| page.previous.clone())).map(PageOf::Before));
     let next = move || turn_to(page.with(|page| page.as_ref().and_then(|page| page.next.clone())).map(PageOf::After));
+    let selected = RwSignal::new(HashSet::<OrderId>::new());
+    // Another list is another selection.
+    Effect::new(move |_| {
+        parameters.track();
+        selected.update(HashSet::clear);
+    });
     view! {
-        {problem}
-        <div class="frame">
+        {problem} <Selection rows=Signal::derive(rows) selected /> <div class="frame">
             <table class="table" data-kind="orders" aria-busy=move || orders.is_previous().then_some("true")>
                 <caption class="visually-hidden">"Orders"</caption>
                 <colgroup>
@@ -269,7 +277,7 @@ fn Table(orders: LiveQuery<OrderPage>, parameters: Memo<OrderParameters>) -> imp
                 </thead>
                 <tbody>
                     <For each=rows key=|row| row.id let:row>
-                        <Row first=row page known />
+                        <Row first=row page known selected />
                     </For>
                 </tbody>
             </table>
@@ -279,6 +287,55 @@ fn Table(orders: LiveQuery<OrderPage>, parameters: Memo<OrderParameters>) -> imp
             {move || pager_link(previous(), true)}
             {move || pager_link(next(), false)}
         </nav>
+    }
+}
+
+/// What can be done to the selected orders at once; it stands over the list while there are any.
+#[component]
+fn Selection(#[prop(into)] rows: Signal<Vec<OrderRow>>, selected: RwSignal<HashSet<OrderId>>) -> impl IntoView {
+    let place = expect_context::<Place>();
+    // What somebody else has deleted meanwhile, or moved out of the list, is not selected any more.
+    let chosen = Memo::new(move |_| {
+        selected.with(|selected| rows.get().into_iter().filter(|row| selected.contains(&row.id)).collect::<Vec<_>>())
+    });
+    let delete = move |_| {
+        let (organization, by) = (place.organization.get_untracked(), place.author());
+        let rows = chosen.get_untracked();
+        let label = match &rows[..] {
+            [row] => format!("Delete “{}”", row.title),
+            rows => format!("Delete {} orders", rows.len()),
+        };
+        // The list does not know who made them, nor their lines: the server puts back what was there.
+        let deletions = rows.into_iter().map(|row| {
+            let order = Order { row, created_by_name: None, lines: Vec::new() };
+            Arc::new(DeleteOrder { organization, order, by: by.clone() }) as AnyMutation
+        });
+        mutate_all(label, deletions.collect());
+        selected.update(HashSet::clear);
+    };
+    move || {
+        let count = chosen.with(Vec::len);
+        (count > 0).then(|| {
+            view! {
+                <div class="selection" role="region" aria-label="Selection">
+                    <p role="status">{count} " selected"</p>
+                    <button
+                        class="button"
+                        type="button"
+                        on:click=move |_| selected.set(rows.get_untracked().iter().map(|row| row.id).collect())
+                    >
+                        "Select all"
+                    </button>
+                    <button class="button" data-tone="danger" type="button" on:click=delete>
+                        {icon(Icon::Trash)}
+                        "Delete"
+                    </button>
+                    <button class="button" data-kind="quiet" type="button" on:click=move |_| selected.update(HashSet::clear)>
+                        "Clear"
+                    </button>
+                </div>
+            }
+        })
     }
 }
 
@@ -297,8 +354,24 @@ fn pager_link(path: Option<String>, is_back: bool) -> AnyView {
 }
 
 #[component]
-fn Row(first: OrderRow, page: Memo<Option<OrderPage>>, known: StoredValue<Option<i64>>) -> impl IntoView {
+fn Row(
+    first: OrderRow,
+    page: Memo<Option<OrderPage>>,
+    known: StoredValue<Option<i64>>,
+    selected: RwSignal<HashSet<OrderId>>,
+) -> impl IntoView {
     let place = expect_context::<Place>();
+    let is_selected = Memo::new(move |_| selected.with(|selected| selected.contains(&first.id)));
+    let pick = move |event: leptos::ev::Event| {
+        let is_picked = event_target_checked(&event);
+        selected.update(|selected| {
+            if is_picked {
+                selected.insert(first.id);
+            } else {
+                selected.remove(&first.id);
+            }
+        });
+    };
     let id: OrderId = first.id;
     let row = Memo::new(move |before: Option<&OrderRow>| {
         let found = page.with(|page| page.as_ref().and_then(|page| page.rows.iter().find(|row| row.id == id).cloned()));
@@ -321,8 +394,25 @@ fn Row(first: OrderRow, page: Memo<Option<OrderPage>>, known: StoredValue<Option
             data-id=id.to_string()
             data-pending=move || is_pending.get().then_some("")
             data-changed=move || tint.get().map(|_| "")
+            data-selected=move || is_selected.get().then_some("")
         >
-            <td data-cell="number">{number}</td>
+            <td data-cell="number">
+                {move || {
+                    place
+                        .may(Module::Sales, Action::Delete)
+                        .then(|| {
+                            view! {
+                                <input
+                                    class="pick"
+                                    type="checkbox"
+                                    aria-label=move || row.with(|row| format!("Select {}", row.title))
+                                    prop:checked=move || is_selected.get()
+                                    on:change=pick
+                                />
+                            }
+                        })
+                }} {number}
+            </td>
             <td data-cell="title">
                 <a class="row-link" href=place.path(&format!("orders/{id}"))>
                     {move || row.with(|row| row.title.clone())}

@@ -44,7 +44,13 @@ pub fn listen_for_undo(toasts: Toasts) {
         let listener = window_event_listener(leptos::ev::keydown, move |event| {
             let target = event.target().and_then(|target| target.dyn_into::<leptos::web_sys::Element>().ok());
             let is_typing = target.is_some_and(|target| {
-                target.closest("input, textarea, select, [contenteditable], dialog[open]").ok().flatten().is_some()
+                target
+                    .closest(
+                        "input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable], dialog[open]",
+                    )
+                    .ok()
+                    .flatten()
+                    .is_some()
             });
             if is_typing || event.alt_key() {
                 return;

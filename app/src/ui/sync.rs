@@ -30,6 +30,12 @@ pub fn open() {
 #[component]
 pub fn SyncPanel() -> impl IntoView {
     let outbox = use_outbox();
+    // Nobody sees it while it is closed, and there may be much to keep up to date.
+    let is_open = RwSignal::new(false);
+    let opened = move |_| {
+        #[cfg(feature = "hydrate")]
+        is_open.set(document().query_selector(&format!("#{PANEL}:popover-open")).ok().flatten().is_some());
+    };
     let count = move || outbox.with(Vec::len);
     let refused = move || outbox.with(|all| all.iter().filter(|waiting| is_refused(waiting)).count());
     let label = move || match (count(), refused()) {
@@ -49,12 +55,14 @@ pub fn SyncPanel() -> impl IntoView {
             {icon(Icon::Sync)}
             {move || (count() > 0).then(|| view! { <span class="badge-count">{if count() > 99 { "99+".to_owned() } else { count().to_string() }}</span> })}
         </button>
-        <section class="sync" id=PANEL popover="auto" aria-label="Sync">
+        <section class="sync" id=PANEL popover="auto" aria-label="Sync" on:toggle=opened>
             <h2>"Sync"</h2>
             <Line />
             <h3>"Waiting"</h3>
             {move || {
-                if count() == 0 {
+                if !is_open.get() {
+                    ().into_any()
+                } else if count() == 0 {
                     view! { <p class="help">"Everything that you did is saved."</p> }.into_any()
                 } else {
                     view! {
