@@ -151,6 +151,8 @@ impl Driver {
                 self.asked.borrow_mut().insert(key.clone(), ticket);
                 self.request(key, pending);
             }
+            // Without a network nothing is tried: `connection_is` says when there is one.
+            Task::RetryFetch { .. } | Task::RetryMutation { .. } if self.is_offline() => {}
             Task::RetryFetch { key, failed } => {
                 self.later(pause_after(failed), move |driver| driver.act(|client| client.retry_fetch(&key)));
             }
@@ -540,12 +542,19 @@ impl Driver {
         if before == State::Live {
             self.act(Client::disconnected);
         }
+        if before == State::Offline {
+            self.act(Client::try_again);
+        }
         if state == State::Live {
             self.act(Client::connected);
         }
         if state == State::Refused {
             self.report(|reports| reports.signed_out.run(()));
         }
+    }
+
+    fn is_offline(&self) -> bool {
+        self.socket.state.get_untracked() == State::Offline
     }
 
     /// This tab leads from here on.

@@ -467,7 +467,11 @@ impl Client {
         unknown.iter().for_each(|key| self.need(key, Need::Anything));
         let observed = self.entries.iter().filter(|(_, entry)| entry.observers > 0);
         self.unsettled_watches.extend(observed.map(|(key, _)| key.clone()));
-        // What failed while there was no way through is tried again at once.
+        self.try_again();
+    }
+
+    /// There may be a way through again: what failed for want of one is tried at once.
+    pub fn try_again(&mut self) {
         let failed: Vec<_> =
             self.entries.iter().filter(|(_, entry)| entry.failed > 0).map(|(key, _)| key.clone()).collect();
         for key in failed {

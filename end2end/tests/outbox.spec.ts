@@ -49,7 +49,7 @@ test('five hundred changes that wait are sent in order and once each, although t
   company,
   open,
 }) => {
-  test.setTimeout(120_000);
+  test.setTimeout(240_000);
   const order = await company.order('Version 0');
   const first = await open(company.ada, company.path(`orders/${order.id}`));
   await first.live();
@@ -83,7 +83,7 @@ test('five hundred changes that wait are sent in order and once each, although t
 
   const second = await open(company.ada, company.path('orders'), { beside: first });
   await expect(second.row('Version 500')).toBeVisible();
-  await expect(second.page.getByRole('button', { name: 'Sync: everything is saved' })).toBeVisible({ timeout: 60_000 });
+  await expect(second.page.getByRole('button', { name: 'Sync: everything is saved' })).toBeVisible({ timeout: 150_000 });
   expect(await count()).toBe(500);
   expect(await rows(`select title from sales_orders where id = :'order'`, { order: order.id })).toEqual([{ title: 'Version 500' }]);
 });

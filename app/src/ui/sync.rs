@@ -119,7 +119,7 @@ fn Line() -> impl IntoView {
         <p class="help">{kept} " " {role}</p>
         {move || {
             let measured = measured.get();
-            let last = measured.last().copied()?;
+            let last = measured.last().copied().filter(|_| measured.len() > 1 && connection.state.get() == State::Live)?;
             Some(
                 view! {
                     <figure class="sync-latency">
