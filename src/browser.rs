@@ -180,11 +180,13 @@ impl Driver {
                 }
             }
             Task::RightsChanged(organization) => self.report(|reports| reports.rights_changed.run(organization)),
-            Task::Left(organization) => {
-                self.history.borrow_mut().clear();
+            Task::ForgetKept(organization) => {
                 self.with_storage("what is kept of the organization could not be removed", move |storage| async move {
                     storage.forget_values(organization).await
                 });
+            }
+            Task::Left(organization) => {
+                self.history.borrow_mut().clear();
                 self.report(|reports| reports.left.run(organization));
             }
             Task::SignedOut => self.report(|reports| reports.signed_out.run(())),
@@ -783,8 +785,11 @@ pub(crate) fn start(path: &'static str, person: PersonId, reports: Reports, cata
     gloo_timers::callback::Interval::new(COLLECT_EVERY, move || collector.collect()).forget();
     spawn_local(async move {
         let mut kept = HashMap::new();
-        match Storage::open(person).await {
-            Ok(storage) => {
+        // Without locks nobody can say which tab sends what is kept.
+        let opened = if locks::are_here() { Some(Storage::open(person).await) } else { None };
+        match opened {
+            None => driver.is_kept.set(Some(false)),
+            Some(Ok(storage)) => {
                 match storage.stamps(now()).await {
                     Ok(stamps) => {
                         let catalogue = driver.catalogue.borrow();
@@ -795,7 +800,7 @@ pub(crate) fn start(path: &'static str, person: PersonId, reports: Reports, cata
                 *driver.storage.borrow_mut() = Some(Rc::new(storage));
                 driver.is_kept.set(Some(true));
             }
-            Err(why) => {
+            Some(Err(why)) => {
                 lament("this browser keeps nothing on this device", &why);
                 driver.is_kept.set(Some(false));
             }

@@ -32,6 +32,8 @@ pub enum Effect {
     KeepMutation(MutationId),
     /// These mutations need not be kept any longer.
     ForgetMutations(Vec<MutationId>),
+    /// No value of the organization may be kept any longer.
+    ForgetKept(OrganizationId),
     /// Read the key and report with [`Client::fetched`].
     Fetch { key: QueryKey, ticket: Ticket, pending: Vec<MutationId> },
     /// Call [`Client::retry_fetch`] after a pause; this was failure number `failed`.
@@ -588,6 +590,8 @@ impl Client {
             match standing {
                 Standing::Removed => self.wipe(organization),
                 Standing::Changed => {
+                    // The new rights may be less: nothing read by the old ones is there for a page that comes later.
+                    self.forget_kept(organization);
                     let keys: Vec<_> =
                         self.entries.keys().filter(|key| key.organization == organization).cloned().collect();
                     for key in keys {
@@ -635,9 +639,14 @@ impl Client {
         }
     }
 
+    fn forget_kept(&mut self, organization: OrganizationId) {
+        self.kept.retain(|key, _| key.organization != organization);
+        self.effects.push(Effect::ForgetKept(organization));
+    }
+
     fn wipe(&mut self, organization: OrganizationId) {
         self.numbers.retain(|_, key| key.organization != organization);
-        self.kept.retain(|key, _| key.organization != organization);
+        self.forget_kept(organization);
         self.forget_mutations_of(organization);
         self.unreadable.retain(|waiting| waiting.organization != organization);
         for (key, entry) in self.entries.iter_mut().filter(|(key, _)| key.organization == organization) {

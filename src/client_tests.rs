@@ -182,7 +182,11 @@ impl Page {
                 Effect::Fetch { key, ticket, pending } => self.fetches.push((key, ticket, pending)),
                 Effect::Frame(frame) => self.frames.push(frame),
                 Effect::Send { mutation } => self.sent.push(mutation),
-                Effect::Changed(_) | Effect::PendingChanged | Effect::Keep(_) | Effect::KeepMutation(_) => {}
+                Effect::Changed(_)
+                | Effect::PendingChanged
+                | Effect::Keep(_)
+                | Effect::KeepMutation(_)
+                | Effect::ForgetKept(_) => {}
                 Effect::ForgetMutations(ids) => self.forgotten.extend(ids),
                 other => self.other.push(other),
             }
@@ -1054,4 +1058,14 @@ fn a_read_names_only_mutations_that_may_have_been_carried_out() {
     assert_eq!(page.sent, [first, second]);
     page.answer(Ok(read_of(Arc::new(vec![12_i64]), "12:12:")));
     assert_eq!(page.fetches[0].2, [second]);
+}
+
+#[test]
+fn what_was_kept_by_other_rights_is_not_restored() {
+    let mut page = Page::live();
+    page.act(|client| client.found_kept(HashMap::from([(record(1), stamp("9:9:"))])));
+    let rights = Rights { organization: organization(), standing: Standing::Changed };
+    page.act(|client| client.rights_changed(vec![rights]));
+    page.act(|client| client.observe(&record(1)));
+    assert_eq!(page.fetches.len(), 1);
 }

@@ -4,11 +4,20 @@ use leptos::wasm_bindgen::prelude::*;
 use leptos::wasm_bindgen::{JsCast, JsValue};
 use leptos::web_sys::js_sys::{Function, Promise, Reflect};
 
-/// Asks for the lock; `granted` is called once it is ours, perhaps much later, and says how long it is held. Gives
-/// whether there are locks here at all: only where the page was fetched safely.
-fn request(name: &str, granted: Function) -> bool {
+fn locks() -> Option<JsValue> {
     let navigator = leptos::prelude::window().navigator();
-    let Ok(locks) = Reflect::get(&navigator, &JsValue::from_str("locks")) else { return false };
+    Reflect::get(&navigator, &JsValue::from_str("locks")).ok().filter(JsValue::is_object)
+}
+
+/// Whether there are locks: only where the page was fetched safely, by https or from this very machine.
+pub(super) fn are_here() -> bool {
+    locks().is_some()
+}
+
+/// Asks for the lock; `granted` is called once it is ours, perhaps much later, and says how long it is held. Gives
+/// whether there are locks here at all.
+fn request(name: &str, granted: Function) -> bool {
+    let Some(locks) = locks() else { return false };
     let Ok(request) = Reflect::get(&locks, &JsValue::from_str("request")) else { return false };
     let Ok(request) = request.dyn_into::<Function>() else { return false };
     request.call2(&locks, &JsValue::from_str(name), &granted).is_ok()

@@ -184,7 +184,8 @@ impl Tab {
                 | Effect::RightsChanged(_)
                 | Effect::Keep(_)
                 | Effect::KeepMutation(_)
-                | Effect::ForgetMutations(_) => {}
+                | Effect::ForgetMutations(_)
+                | Effect::ForgetKept(_) => {}
                 Effect::Restore { .. } => return Err("a value is looked for where nothing is kept".to_owned()),
             }
         }

@@ -108,7 +108,9 @@ fn Line() -> impl IntoView {
     };
     let kept = move || match connection.is_kept.get() {
         Some(true) => "What you see and do is kept on this device until it is saved.",
-        Some(false) => "This browser keeps nothing on this device: leave the page open until all is saved.",
+        Some(false) => {
+            "Nothing is kept on this device (that takes https, and a browser that allows it): leave the page open until all is saved."
+        }
         None => "",
     };
     let role = move || {
