@@ -43,6 +43,8 @@ struct Driver {
     asked: RefCell<HashMap<QueryKey, Ticket>>,
     /// Fetches under way, for whichever tab: known to the leader.
     flights: RefCell<HashSet<QueryKey>>,
+    /// How many fetches of each key have ended, whoever led then.
+    answers: RefCell<HashMap<QueryKey, u32>>,
     board: RefCell<Switchboard>,
     history: RefCell<History>,
     /// Mutations that were made in this page: it is the one that tells of their refusal.
@@ -78,6 +80,7 @@ thread_local! {
         waiting: RefCell::default(),
         asked: RefCell::default(),
         flights: RefCell::default(),
+        answers: RefCell::default(),
         board: RefCell::default(),
         history: RefCell::default(),
         made_here: RefCell::default(),
@@ -302,8 +305,14 @@ impl Driver {
         if self.tabs.is_leading() {
             self.fetch_for_all(key, pending);
         } else {
-            self.tabs.say(&Word::Fetch { key: key.to_string(), pending });
+            let heard = self.last_answer(&key);
+            self.tabs.say(&Word::Fetch { key: key.to_string(), pending, heard });
         }
+    }
+
+    /// The number of the last answer for the key.
+    fn last_answer(&self, key: &QueryKey) -> u32 {
+        self.answers.borrow().get(key).copied().unwrap_or_default()
     }
 
     /// Asks the leader that has just begun for what the one before did not answer any more.
@@ -324,6 +333,8 @@ impl Driver {
         spawn_local(async move {
             let answer = codec.fetch(key.clone(), pending).await;
             driver.flights.borrow_mut().remove(&key);
+            let number = driver.last_answer(&key) + 1;
+            driver.answers.borrow_mut().insert(key.clone(), number);
             let json = answer.as_ref().ok().and_then(|read| codec.encode(&read.data));
             if driver.tabs.has_others() {
                 let answer = match (&answer, &json) {
@@ -336,7 +347,7 @@ impl Driver {
                     (Ok(_), None) => Err(ApiError::internal()),
                     (Err(error), _) => Err(error.clone()),
                 };
-                driver.tabs.say(&Word::Fetched { key: key.to_string(), answer });
+                driver.tabs.say(&Word::Fetched { key: key.to_string(), number, answer });
             }
             if let (Ok(read), Some(json)) = (&answer, json) {
                 driver.keep(&key, read.stamp(), json);

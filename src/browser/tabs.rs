@@ -25,21 +25,62 @@ use std::rc::Rc;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Word {
     // From a follower to the leader.
-    Hello { tab: TabId },
-    Says { tab: TabId, frame: ClientFrame },
-    Fetch { key: String, pending: Vec<MutationId> },
+    Hello {
+        tab: TabId,
+    },
+    Says {
+        tab: TabId,
+        frame: ClientFrame,
+    },
+    /// `heard` is the number of the last answer for this key that the follower has heard: where there is a later one, that is
+    /// on its way to it.
+    Fetch {
+        key: String,
+        pending: Vec<MutationId>,
+        heard: u32,
+    },
     Made(Stored),
-    Decided { id: MutationId, drop: bool },
+    Decided {
+        id: MutationId,
+        drop: bool,
+    },
     // From the leader to the others.
     Leads,
-    Welcome { tab: TabId, state: State, latency: Option<u32>, outbox: Vec<Stored> },
-    Connection { state: State, latency: Option<u32> },
-    Told { tab: TabId, frame: ServerFrame },
-    Fetched { key: String, answer: Result<Read<String>, ApiError> },
+    Welcome {
+        tab: TabId,
+        state: State,
+        latency: Option<u32>,
+        outbox: Vec<Stored>,
+        answers: Vec<(String, u32)>,
+    },
+    Connection {
+        state: State,
+        latency: Option<u32>,
+    },
+    Told {
+        tab: TabId,
+        frame: ServerFrame,
+    },
+    Fetched {
+        key: String,
+        number: u32,
+        answer: Result<Read<String>, ApiError>,
+    },
     Learn(Stored),
-    Answered { id: MutationId, xid: Option<Xid>, stamp: Stamp, value: Option<(String, String)> },
-    Failed { id: MutationId, error: ApiError },
-    Decide { id: MutationId, drop: bool },
+    Answered {
+        id: MutationId,
+        xid: Option<Xid>,
+        stamp: Stamp,
+        value: Option<(String, String)>,
+    },
+    Failed {
+        id: MutationId,
+        error: ApiError,
+    },
+    Decide {
+        id: MutationId,
+        drop: bool,
+    },
     // From whoever it happened to.
     SignedOut,
 }
@@ -144,11 +185,14 @@ fn heard_as_leader(driver: &Rc<Driver>, word: Word) {
                 state: driver.socket.state.get_untracked(),
                 latency: driver.socket.latency.get_untracked(),
                 outbox: driver.stored_mutations(),
+                answers: driver.answers.borrow().iter().map(|(key, number)| (key.to_string(), *number)).collect(),
             });
         }
         Word::Says { tab, frame } => driver.on_board(|board| board.said(tab, frame)),
-        Word::Fetch { key, pending } => {
-            if let Some(key) = driver.catalogue.borrow().key(&key) {
+        Word::Fetch { key, pending, heard } => {
+            let Some((key, _)) = driver.known(&key) else { return };
+            // Asked before the follower had heard the last answer: it asks again if that is not enough.
+            if driver.last_answer(&key) <= heard {
                 driver.fetch_for_all(key, pending);
             }
         }
@@ -169,7 +213,12 @@ fn heard_as_follower(driver: &Rc<Driver>, word: Word) {
             driver.connection_is(State::Connecting, None);
             driver.tabs.say(&Word::Hello { tab: driver.tabs.me });
         }
-        Word::Welcome { tab, state, latency, outbox } if tab == driver.tabs.me => {
+        Word::Welcome { tab, state, latency, outbox, answers } if tab == driver.tabs.me => {
+            for (key, number) in answers {
+                if let Some((key, _)) = driver.known(&key) {
+                    driver.answers.borrow_mut().insert(key, number);
+                }
+            }
             let known: HashSet<_> = outbox.iter().map(|stored| stored.id).collect();
             outbox.into_iter().for_each(|stored| driver.learn_of(stored));
             // What the leader before did not hear of any more, or never asked for.
@@ -181,8 +230,9 @@ fn heard_as_follower(driver: &Rc<Driver>, word: Word) {
         }
         Word::Connection { state, latency } => driver.connection_is(state, latency),
         Word::Told { tab, frame } if tab == driver.tabs.me => driver.told(frame),
-        Word::Fetched { key, answer } => {
+        Word::Fetched { key, number, answer } => {
             let Some((key, codec)) = driver.known(&key) else { return };
+            driver.answers.borrow_mut().insert(key.clone(), number);
             let answer = answer.and_then(|read| {
                 let data = codec.decode(&read.data).ok_or_else(ApiError::internal)?;
                 Ok(Read { data, snapshot: read.snapshot, epoch: read.epoch, contains: read.contains })
