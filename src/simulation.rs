@@ -1,11 +1,14 @@
-//! The simulator: the code that decides, as it is (`client`, `overlay`, `hub/routing`, `hub/missed`), against a model of
-//! the database, of the network and of the server's awaits.
+//! The simulator: the code that decides, as it is (`client`, `overlay`, `switchboard`, `hub/routing`, `hub/missed`),
+//! against a model of the database, of the network and of the server's awaits.
 //!
 //! A seed makes a [`Schedule`]: several people with several pages each, one or two servers, changes by pages and by plain
 //! SQL in transactions that are held open, and whatever can go wrong: answers that are lost, late, overtaken or come
 //! twice; connections that are cut, servers that restart, rights that come and go, clocks that jump, events that are
 //! dropped, and a database that crashes and gives transaction ids out again. After every step each page is looked at
 //! ([`tab`]'s checks); at the end everything gets through, and what is shown has to be what the database answers.
+//!
+//! In the schedules of odd seeds the tabs of a person share one connection ([`household`]): one of them leads, with the
+//! switchboard, until it is gone without a word and another takes over.
 //!
 //! Time does not pass: any pause may end at any moment, in any order. So nothing here says how long something takes.
 //!
@@ -14,10 +17,11 @@
 //!
 //! That it can fail has been tried: `BENCHMARKS.md` says which rules were broken on purpose, and what caught each.
 //!
-//! Not modelled: sessions that end, audiences, frames as JSON, the driver's own code, SQL. A read over HTTP and its rights
+//! Not modelled: fetches and mutations that the leading tab makes for the others, what a device keeps, sessions that end, audiences, frames as JSON, the driver's own code, SQL. A read over HTTP and its rights
 //! are one step, for they are one snapshot.
 
 mod database;
+mod household;
 mod link;
 mod node;
 mod product;
@@ -48,10 +52,11 @@ fn report(seed: u64) -> String {
     let shrunk = schedule.shrunk(|shorter| broken(shorter, false).0.is_some_and(|why| kind(&why) == kind(&first)));
     let (why, trace) = broken(&shrunk, true);
     format!(
-        "SEED={seed}: {first}\nshrunk from {length} to {} steps: {}\ntabs of persons {:?}, {} servers, {:?}\n{}\n",
+        "SEED={seed}: {first}\nshrunk from {length} to {} steps: {}\ntabs of persons {:?}{}, {} servers, {:?}\n{}\n",
         shrunk.steps.len(),
         why.unwrap_or_default(),
         shrunk.tabs,
+        if shrunk.is_shared { " (each person's share a connection)" } else { "" },
         shrunk.nodes,
         shrunk.limits,
         trace.join("\n")

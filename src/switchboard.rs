@@ -49,6 +49,7 @@ struct Watcher {
 /// See the module.
 #[derive(Default)]
 pub struct Switchboard {
+    is_connected: bool,
     cursor: Option<Stamp>,
     lines: HashMap<WatchNumber, Line>,
     by_key: HashMap<String, WatchNumber>,
@@ -80,9 +81,17 @@ impl Switchboard {
         self.lines.len()
     }
 
+    /// The connection to the server stands.
+    pub fn connected(&mut self) {
+        self.is_connected = true;
+    }
+
     /// A tab says something to the server.
     pub fn said(&mut self, tab: TabId, frame: ClientFrame) {
         match frame {
+            // From a tab that has yet to hear that the connection is gone, and then asks anew. The server would not hear
+            // of it, and who asks for the same key afterwards would wait for its answer for ever.
+            ClientFrame::Watch { .. } if !self.is_connected => {}
             ClientFrame::Watch { keys } => self.watch(tab, keys),
             ClientFrame::Unwatch { numbers } => {
                 self.unwatch(|watcher| watcher.tab == tab && numbers.contains(&watcher.number))
@@ -286,6 +295,12 @@ mod tests {
         Epoch(Uuid::from_u128(7))
     }
 
+    fn connected() -> Switchboard {
+        let mut board = Switchboard::default();
+        board.connected();
+        board
+    }
+
     fn watch(number: WatchNumber, record: u128, at: &str) -> ClientFrame {
         let key = WireKey {
             organization: organization(),
@@ -326,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_key_of_five_tabs_is_watched_once_and_unwatched_with_the_last() {
-        let mut board = Switchboard::default();
+        let mut board = connected();
         for number in 1..=5 {
             board.said(tab(number), watch(9, 1, "10:10:"));
         }
@@ -342,7 +357,7 @@ mod tests {
 
     #[test]
     fn each_tab_hears_of_a_change_by_its_own_number() {
-        let mut board = Switchboard::default();
+        let mut board = connected();
         board.said(tab(1), watch(4, 1, "10:10:"));
         board.said(tab(2), watch(8, 1, "10:10:"));
         board.heard(tick("11:11:", &[], &[1]), &[tab(1), tab(2)]);
@@ -355,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_tab_that_comes_later_is_told_what_changed_beyond_its_value() {
-        let mut board = Switchboard::default();
+        let mut board = connected();
         board.said(tab(1), watch(1, 1, "10:10:"));
         board.heard(tick("11:11:", &[], &[1]), &[tab(1)]);
         board.heard(tick("13:13:", &[(1, &[12])], &[]), &[tab(1)]);
@@ -377,7 +392,7 @@ mod tests {
 
     #[test]
     fn who_comes_while_the_server_is_being_asked_is_answered_with_the_rest() {
-        let mut board = Switchboard::default();
+        let mut board = connected();
         board.said(tab(1), watch(1, 1, "10:10:"));
         board.said(tab(2), watch(6, 1, "12:12:"));
         // Nothing vouches for a key before the server's answer: this tick says nothing of it to either.
@@ -391,7 +406,7 @@ mod tests {
 
     #[test]
     fn a_long_history_is_told_as_everything_up_to_a_cursor() {
-        let mut board = Switchboard::default();
+        let mut board = connected();
         board.said(tab(1), watch(1, 1, "10:10:"));
         board.heard(tick("11:11:", &[], &[1]), &[]);
         for xid in 11..=80 {
@@ -406,7 +421,7 @@ mod tests {
 
     #[test]
     fn rights_that_change_end_the_lines_of_the_organization_for_all_tabs() {
-        let mut board = Switchboard::default();
+        let mut board = connected();
         board.said(tab(1), watch(1, 1, "10:10:"));
         board.heard(tick("11:11:", &[], &[1]), &[tab(1), tab(2)]);
         board.take_passing();
@@ -416,5 +431,18 @@ mod tests {
         board.heard(rights.clone(), &[tab(1), tab(2)]);
         assert_eq!(told(&mut board, tab(2)), [rights]);
         assert_eq!(board.watched(), 0);
+    }
+
+    // Found by the simulator, seed 35: a tab asked while the connection was being lost, the question went nowhere, and
+    // whoever asked for the key afterwards was never answered.
+    #[test]
+    fn what_is_asked_while_there_is_no_connection_is_asked_of_the_server_when_there_is() {
+        let mut board = connected();
+        board.disconnected();
+        board.said(tab(1), watch(1, 1, "10:10:"));
+        assert_eq!(up(&mut board), []);
+        board.connected();
+        board.said(tab(1), watch(2, 1, "10:10:"));
+        assert_eq!(up(&mut board), [watch(1, 1, "10:10:")]);
     }
 }

@@ -86,6 +86,9 @@ pub(super) fn happened(event: Event) {
     if before == State::Live && after != State::Live {
         driver.on_board(Switchboard::disconnected);
     }
+    if before != State::Live && after == State::Live {
+        driver.on_board(Switchboard::connected);
+    }
     match action {
         Action::Nothing => {}
         Action::Open => open(),

@@ -47,7 +47,10 @@ impl Hasher for Name {
 
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
+    /// Whose each is.
     pub(super) tabs: Vec<u32>,
+    /// The tabs of a person share one connection.
+    pub(super) is_shared: bool,
     pub(super) nodes: usize,
     pub(super) limits: Limits,
     pub(super) steps: Vec<Step>,
@@ -126,6 +129,11 @@ impl Schedule {
             (What::EndSql, 8),
         ];
         weights.extend(FAULTS.into_iter().filter(|_| chance.below(5) < 2));
+        let is_shared = seed % 2 == 1;
+        if is_shared {
+            // Who leads has to change often enough.
+            weights.push((What::Reload, 5));
+        }
         let total = weights.iter().map(|(_, weight)| weight).sum();
         let pick = |chance: &mut Chance| {
             let mut left = chance.below(total);
@@ -137,7 +145,9 @@ impl Schedule {
             }
             What::GoOn
         };
-        let tabs = (0..2 + chance.below(3)).map(|_| chance.below(3)).collect();
+        // Of those that share, more belong together.
+        let people = if is_shared { 2 } else { 3 };
+        let tabs = (0..2 + chance.below(3)).map(|_| chance.below(people)).collect();
         let nodes = 1 + chance.below(2) as usize;
         let few = |chance: &mut Chance, often| if chance.below(4) == 0 { 1 + chance.below(4) as usize } else { often };
         let limits = Limits { events_a_step: few(&mut chance, 5_000), missed: few(&mut chance, 2_000) };
@@ -145,7 +155,7 @@ impl Schedule {
         let steps = (0..length)
             .map(|_| Step { what: pick(&mut chance), a: chance.next(), b: chance.next(), c: chance.next() })
             .collect();
-        Self { tabs, nodes, limits, steps }
+        Self { tabs, is_shared, nodes, limits, steps }
     }
 
     /// The same, with each move a step of its own.

@@ -1,14 +1,15 @@
 //! Everything together: one database, its servers, the pages, the network between them, and what a step does to them.
 
 use super::database::Database;
-use super::link::{Down, Link};
+use super::household::{self, Household, News};
+use super::link::{Down, Link, LinkId};
 use super::node::{self, Node};
 use super::product::{self, Member, Order, Query, Role, Row};
 use super::request::{About, Answer, Phase, Request};
 use super::schedule::{Chance, Name, Schedule};
 use super::tab::{Tab, Timer, Wish};
 use crate::error::ApiError;
-use crate::key::OrganizationId;
+use crate::key::{OrganizationId, PersonId};
 use crate::overlay::AnyValue;
 use crate::snapshot::Xid;
 use crate::wire::{Read, ServerFrame};
@@ -20,6 +21,8 @@ pub(super) struct World {
     database: Database,
     nodes: Vec<Node>,
     tabs: Vec<Tab>,
+    /// Persons whose tabs share one connection; none where each tab has its own.
+    households: Vec<Household>,
     links: Vec<Link>,
     requests: BTreeMap<u64, Request>,
     /// Transactions of plain SQL that are held open.
@@ -43,6 +46,7 @@ enum Move {
     NoticeCut(usize),
     Connect(usize),
     Server(usize, node::Move),
+    Household(usize, household::Move),
 }
 
 /// More moves than this after the last step, and it will never come to rest.
@@ -56,6 +60,7 @@ macro_rules! note {
     };
 }
 
+mod sharing;
 mod steps;
 
 impl World {
@@ -98,6 +103,7 @@ impl World {
             database,
             nodes: (0..schedule.nodes).map(|_| node()).collect(),
             tabs: schedule.tabs.iter().map(|person| Tab::new(product::person(*person), 1_000_000)).collect(),
+            households: sharing::households(schedule),
             links: Vec::new(),
             requests: BTreeMap::new(),
             open: Vec::new(),
@@ -123,11 +129,16 @@ impl World {
             }
             moves.extend((0..tab.timers.len()).map(|timer| Move::Timer(place, timer)));
             match tab.link {
+                // Their connection is another's.
+                None if !self.households.is_empty() => {}
                 None => moves.push(Move::Connect(place)),
                 Some(link) if self.links[link].is_cut() => moves.push(Move::NoticeCut(place)),
                 Some(link) if self.links[link].has_told() => moves.push(Move::Hear(place)),
                 Some(_) => {}
             }
+        }
+        for (place, household) in self.households.iter().enumerate() {
+            moves.extend(household.moves(&self.links).into_iter().map(|this| Move::Household(place, this)));
         }
         for (place, node) in self.nodes.iter().enumerate() {
             moves.extend(node.moves(&self.database, &self.links).into_iter().map(|this| Move::Server(place, this)));
@@ -155,8 +166,7 @@ impl World {
             Move::Request(id) => self.request_goes_on(id),
             Move::Rest(tab) => {
                 let wishes = self.tabs[tab].rest(&self.database)?;
-                self.grant(tab, wishes);
-                Ok(())
+                self.grant(tab, wishes)
             }
             Move::Timer(tab, timer) => {
                 let timer = self.tabs[tab].timers.remove(timer);
@@ -165,30 +175,36 @@ impl World {
                     Timer::Fetch(query) => client.retry_fetch(&query.key()),
                     Timer::Mutation(id) => client.retry_mutation(*id),
                 })?;
-                self.grant(tab, wishes);
-                Ok(())
+                self.grant(tab, wishes)
             }
             Move::Hear(tab) => self.hear(tab),
             Move::NoticeCut(tab) => {
                 note!(self, "  tab {tab} notices that its connection is gone");
                 let wishes = self.tabs[tab].disconnected(&self.database)?;
-                self.grant(tab, wishes);
-                Ok(())
+                self.grant(tab, wishes)
             }
             Move::Connect(tab) => {
-                let node = chance as usize % self.nodes.len();
-                let link = self.links.len();
-                note!(self, "  tab {tab} connects to server {node}");
-                self.links.push(Link::default());
+                note!(self, "  tab {tab} connects");
+                let link = self.connect(self.tabs[tab].person, chance);
                 self.tabs[tab].link = Some(link);
-                self.nodes[node].connect(self.tabs[tab].person, link, &mut self.links);
                 Ok(())
             }
+            Move::Household(place, this) => self.household_goes_on(place, this, chance),
             Move::Server(node, this) => {
                 note!(self, "  server {node}: {this:?} at {}", self.database.snapshot());
                 self.nodes[node].go(this, chance.is_multiple_of(4), &mut self.database, &mut self.links)
             }
         }
+    }
+
+    /// A connection to some server.
+    fn connect(&mut self, person: PersonId, chance: u32) -> LinkId {
+        let node = chance as usize % self.nodes.len();
+        let link = self.links.len();
+        note!(self, "  connection {link} leads to server {node}");
+        self.links.push(Link::default());
+        self.nodes[node].connect(person, link, &mut self.links);
+        link
     }
 
     fn request_goes_on(&mut self, id: u64) -> Result<(), String> {
@@ -223,41 +239,30 @@ impl World {
             }
             _ => return Err("a request was answered with another one's answer".to_owned()),
         };
-        self.grant(tab, wishes);
-        Ok(())
+        self.grant(tab, wishes)
     }
 
     fn hear(&mut self, tab: usize) -> Result<(), String> {
         let Some(down) = self.tabs[tab].link.and_then(|link| self.links[link].told()) else { return Ok(()) };
-        let page = &mut self.tabs[tab];
-        let wishes = match down {
-            Down::Frame(frame) => {
-                note!(self, "  tab {tab} hears {}", heard(&frame));
-                match frame {
-                    ServerFrame::Hello { .. } => page.connected(&self.database)?,
-                    ServerFrame::Tick(tick) => page.ticked(tick, &self.database)?,
-                    ServerFrame::Rights { organizations } => page.rights_changed(organizations, &self.database)?,
-                    ServerFrame::Pong { .. } => Vec::new(),
-                    ServerFrame::Error(error) => return Err(format!("the server did not understand a frame: {error}")),
-                }
-            }
+        match down {
+            Down::Frame(ServerFrame::Hello { .. }) => self.hear_news(tab, News::Connection { is_live: true }),
+            Down::Frame(frame) => self.hear_news(tab, News::Told(frame)),
             Down::Closed(close) => {
                 note!(self, "  tab {tab} hears that the connection ends: {close:?}");
-                page.disconnected(&self.database)?
+                self.hear_news(tab, News::Connection { is_live: false })
             }
-        };
-        self.grant(tab, wishes);
-        Ok(())
+        }
     }
 
-    fn grant(&mut self, tab: usize, wishes: Vec<Wish>) {
+    fn grant(&mut self, tab: usize, wishes: Vec<Wish>) -> Result<(), String> {
         let person = self.tabs[tab].person;
         for wish in wishes {
             let about = match wish {
                 Wish::Frame(frame) => {
                     note!(self, "  tab {tab} says {frame:?}");
-                    if let Some(link) = self.tabs[tab].link {
-                        self.links[link].ask(frame);
+                    match self.tabs[tab].link {
+                        Some(link) => self.links[link].ask(frame),
+                        None => self.says_at_home(tab, frame)?,
                     }
                     continue;
                 }
@@ -278,6 +283,7 @@ impl World {
             let node = id as usize % self.nodes.len();
             self.requests.insert(id, Request { person, tab: Some(tab), node, about, phase: Phase::Sent });
         }
+        Ok(())
     }
 
     // ------------------------------------------------------------------------------------------------- the rest

@@ -41,8 +41,7 @@ impl World {
                 let query = &observed[b as usize % observed.len()];
                 note!(self, "  tab {tab} leaves {query:?}");
                 let wishes = self.tabs[tab].unobserve(query, &self.database)?;
-                self.grant(tab, wishes);
-                Ok(())
+                self.grant(tab, wishes)
             }
             What::Mutate => {
                 // Ids made later are greater, as real ones are.
@@ -51,8 +50,7 @@ impl World {
                 let write = self.write(product::organization(b), b / 2, c);
                 note!(self, "  tab {tab} makes {id}: {:?}", write.change);
                 let wishes = self.tabs[tab].mutate(id, write, &self.database)?;
-                self.grant(tab, wishes);
-                Ok(())
+                self.grant(tab, wishes)
             }
             What::Sql => {
                 let write = self.write(product::organization(a), b, c);
@@ -109,6 +107,7 @@ impl World {
                     note!(self, "  tab {tab} is cut off");
                     self.links[link].cut();
                 }
+                self.cut_at_home(tab);
                 Ok(())
             }
             What::RestartServer => {
@@ -148,6 +147,7 @@ impl World {
                     self.links[link].cut();
                 }
                 self.tabs[tab] = Tab::new(person, clock);
+                self.reopen_at_home(tab);
                 self.rendered.retain(|(_, whose, _)| *whose != tab);
                 let its = self.requests.values_mut().filter(|request| request.tab == Some(tab));
                 its.for_each(|request| request.tab = None);
@@ -161,8 +161,7 @@ impl World {
             What::Collect => {
                 let now = self.tabs[tab].clock;
                 let wishes = self.tabs[tab].act(&self.database, |client| client.collect(now, u64::from(b) % 1_000))?;
-                self.grant(tab, wishes);
-                Ok(())
+                self.grant(tab, wishes)
             }
         }
     }
@@ -171,7 +170,8 @@ impl World {
     fn observe(&mut self, tab: usize, which: u32, how: u32) -> Result<(), String> {
         let organization = product::organization(which);
         let orders = &self.orders[which as usize % 2];
-        let query = Query::any(organization, which / 2, orders);
+        let any = Query::any(organization, which / 2, orders);
+        let query = self.shown_at_home(tab, how / 5).unwrap_or(any);
         let person = self.tabs[tab].person;
         if how % 5 == 1 {
             let rendered = self.rendered.iter().position(|(its, whose, _)| *its == query && *whose == tab);
@@ -179,8 +179,7 @@ impl World {
                 let (_, _, answer) = self.rendered.swap_remove(rendered);
                 note!(self, "  tab {tab} shows {query:?} as it came with the page, {}", told(&query, &answer));
                 let wishes = self.tabs[tab].observe(&query, Some(answer), &self.database)?;
-                self.grant(tab, wishes);
-                return Ok(());
+                return self.grant(tab, wishes);
             }
         }
         // A page is rendered before anything is done on it.
@@ -196,8 +195,7 @@ impl World {
         }
         note!(self, "  tab {tab} shows {query:?}");
         let wishes = self.tabs[tab].observe(&query, None, &self.database)?;
-        self.grant(tab, wishes);
-        Ok(())
+        self.grant(tab, wishes)
     }
 
     /// Some change of orders.
