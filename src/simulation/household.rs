@@ -3,6 +3,8 @@
 //!
 //! What one tab says to the others comes in order and is not lost, at any time. What it has said is under way even when
 //! it is gone; and who leads then may hear what was meant for the one before.
+//!
+//! A tab hears what a leader said before what the next one says: see ARCHITECTURE.md on what hangs on that.
 
 use super::link::{Down, Link, LinkId};
 use crate::key::{OrganizationId, PersonId, WireKey};
