@@ -179,10 +179,10 @@ impl Driver {
             Task::Refused { id, label, typed, error } => {
                 let is_ours = self.made_here.borrow_mut().remove(&id);
                 if is_ours || (self.tabs.is_leading() && !self.tabs.has_others()) {
-                    self.report(|reports| reports.refused.run(Refusal { id, label, typed, error }));
+                    self.report(|reports| (reports.refused)(Refusal { id, label, typed, error }));
                 }
             }
-            Task::RightsChanged(organization) => self.report(|reports| reports.rights_changed.run(organization)),
+            Task::RightsChanged(organization) => self.report(|reports| (reports.rights_changed)(organization)),
             Task::ForgetKept(organization) => {
                 self.with_storage("what is kept of the organization could not be removed", move |storage| async move {
                     storage.forget_values(organization).await
@@ -190,15 +190,15 @@ impl Driver {
             }
             Task::Left(organization) => {
                 self.history.borrow_mut().clear();
-                self.report(|reports| reports.left.run(organization));
+                self.report(|reports| (reports.left)(organization));
             }
-            Task::SignedOut => self.report(|reports| reports.signed_out.run(())),
+            Task::SignedOut => self.report(|reports| (reports.signed_out)(())),
         }
     }
 
     fn report(&self, tell: impl FnOnce(Reports)) {
         // Copied out first: a report may lead back here.
-        let reports = *self.reports.borrow();
+        let reports = self.reports.borrow().clone();
         if let Some(reports) = reports {
             tell(reports);
         }
@@ -562,7 +562,7 @@ impl Driver {
             self.act(Client::connected);
         }
         if state == State::Refused {
-            self.report(|reports| reports.signed_out.run(()));
+            self.report(|reports| (reports.signed_out)(()));
         }
     }
 
@@ -703,7 +703,7 @@ pub(crate) fn mutate(step: Step) {
     let label = step.label.clone();
     let takes_away = step.done.iter().any(|mutation| mutation.takes_away());
     let can_undo = driver.history.borrow_mut().did(step);
-    driver.report(|reports| reports.made.run(Made { label, can_undo, takes_away }));
+    driver.report(|reports| (reports.made)(Made { label, can_undo, takes_away }));
 }
 
 impl Driver {

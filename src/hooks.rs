@@ -301,15 +301,19 @@ pub struct Made {
     pub takes_away: bool,
 }
 
-/// What the page is told by the engine beside values. Provide it once, at the root, before [`start`].
-#[derive(Clone, Copy)]
+/// What the page is told by the engine beside values. It outlives the component that calls [`start`], and so holds no
+/// `Callback`, which would end with that.
+#[derive(Clone)]
 pub struct Reports {
-    pub made: Callback<Made>,
-    pub refused: Callback<Refusal>,
-    pub rights_changed: Callback<OrganizationId>,
-    pub left: Callback<OrganizationId>,
-    pub signed_out: Callback<()>,
+    pub made: Report<Made>,
+    pub refused: Report<Refusal>,
+    pub rights_changed: Report<OrganizationId>,
+    pub left: Report<OrganizationId>,
+    pub signed_out: Report<()>,
 }
+
+/// Called with what is told.
+pub type Report<T> = Arc<dyn Fn(T) + Send + Sync>;
 
 /// How the page is connected, and the last measured way there and back in milliseconds.
 #[derive(Clone, Copy)]
@@ -347,7 +351,7 @@ pub fn reconnect() {
 /// later calls do nothing. On the server it does nothing at all.
 pub fn start(path: &'static str, person: PersonId, reports: Reports, catalogue: fn() -> Catalogue) {
     #[cfg(feature = "browser")]
-    Effect::new(move |_| crate::browser::start(path, person, reports, catalogue()));
+    Effect::new(move |_| crate::browser::start(path, person, reports.clone(), catalogue()));
     #[cfg(not(feature = "browser"))]
     let _ = (path, person, reports, catalogue);
 }

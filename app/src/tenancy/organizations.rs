@@ -54,7 +54,7 @@ pub fn OrganizationsPage() -> impl IntoView {
                         Err(_) => return view! { <Redirect path="/sign-in?next=/organizations" /> }.into_any(),
                     };
                     // Whoever is signed in hears of an organization that they have just joined elsewhere.
-                    millstream::hooks::start("/live", me.id, reports, crate::catalogue::catalogue);
+                    millstream::hooks::start("/live", me.id, reports.clone(), crate::catalogue::catalogue);
                     let is_first = me.organizations.is_empty();
                     let choices = me
                         .organizations

@@ -5,27 +5,28 @@ use super::shell::Session;
 use super::sync;
 use leptos::prelude::*;
 use millstream::hooks::{Made, Refusal, Reports, undo};
+use std::sync::Arc;
 
 /// For [`millstream::hooks::start`], from within a page.
 pub fn reports() -> Reports {
     let toasts = expect_context::<Toasts>();
     let session = expect_context::<Session>();
     Reports {
-        made: Callback::new(move |Made { label, can_undo, takes_away }: Made| {
+        made: Arc::new(move |Made { label, can_undo, takes_away }: Made| {
             if can_undo && takes_away {
                 toasts.offer(Tone::Info, format!("{label}."), "Undo", move || take_back(toasts));
             }
         }),
-        refused: Callback::new(move |Refusal { label, error, .. }: Refusal| {
+        refused: Arc::new(move |Refusal { label, error, .. }: Refusal| {
             let message = format!("Not saved: {label}. {}", error.message);
             toasts.offer(Tone::Error, message, "Show", sync::open);
         }),
-        rights_changed: Callback::new(move |_| session.refresh()),
-        left: Callback::new(move |organization| {
+        rights_changed: Arc::new(move |_| session.refresh()),
+        left: Arc::new(move |organization| {
             toasts.say(Tone::Info, "You are no longer a member of this organization.");
             session.left(organization);
         }),
-        signed_out: Callback::new(move |()| session.ended()),
+        signed_out: Arc::new(move |()| session.ended()),
     }
 }
 

@@ -146,7 +146,7 @@ pub fn Workspace() -> impl IntoView {
     move || match standing.get() {
         Standing::Member => {
             if let Some(me) = me.get_untracked() {
-                millstream::hooks::start("/live", me.id, reports, crate::catalogue::catalogue);
+                millstream::hooks::start("/live", me.id, reports.clone(), crate::catalogue::catalogue);
             }
             view! { <Frame /> }.into_any()
         }
