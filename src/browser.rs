@@ -54,7 +54,6 @@ struct Driver {
     is_telling_again: Cell<bool>,
     pending: ArcRwSignal<HashSet<Uuid>>,
     outbox: ArcRwSignal<Vec<Waiting>>,
-    is_leading: ArcRwSignal<bool>,
     is_kept: ArcRwSignal<Option<bool>>,
     reports: RefCell<Option<Reports>>,
     /// Whose page this is.
@@ -89,7 +88,6 @@ thread_local! {
         is_telling_again: Cell::new(false),
         pending: ArcRwSignal::new(HashSet::new()),
         outbox: ArcRwSignal::new(Vec::new()),
-        is_leading: ArcRwSignal::new(false),
         is_kept: ArcRwSignal::new(None),
         reports: RefCell::default(),
         person: Cell::new(None),
@@ -391,6 +389,9 @@ impl Driver {
     }
 
     fn keep_current(self: &Rc<Self>, key: &QueryKey) {
+        if self.storage.borrow().is_none() {
+            return; // not even written as JSON: while a page starts, that is all that it shows
+        }
         let current = self.client.borrow().current(key);
         if let (Some(read), Some(codec)) = (current, self.codec(key))
             && let Some(json) = codec.encode(&read.data)
@@ -572,7 +573,6 @@ impl Driver {
 
     /// This tab leads from here on.
     fn lead(self: &Rc<Self>) {
-        self.is_leading.set(true);
         // What the leader before vouched for, it vouches for no longer.
         self.connection_is(State::Connecting, None);
         let driver = self.clone();
@@ -630,12 +630,7 @@ pub(crate) fn keep_live<V: Value>(key: Memo<QueryKey>, resource: Resource<Loaded
     driver().learn(codec);
     let take_over = move |key: &QueryKey, loaded: &Loaded<V>| {
         if loaded.key == key.to_string() {
-            let answer = loaded.answer.clone().map(|read| Read {
-                data: std::sync::Arc::new(read.data) as AnyValue,
-                snapshot: read.snapshot,
-                epoch: read.epoch,
-                contains: read.contains,
-            });
+            let answer = loaded.answer.clone().map(crate::catalogue::erased);
             driver().act(|client| client.hydrate(key, answer));
         }
     };
@@ -646,13 +641,12 @@ pub(crate) fn keep_live<V: Value>(key: Memo<QueryKey>, resource: Resource<Loaded
         take_over(&key.get_untracked(), &loaded);
     }
     let observed = StoredValue::new(None::<QueryKey>);
-    let observe = move |next: QueryKey| observe(observed, Some(next));
     Effect::new(move |_| {
         let key = key.get();
         // Until the page's own value has been streamed, there is nothing to keep live, and nothing to fetch.
         let Some(loaded) = resource.get() else { return };
         take_over(&key, &loaded);
-        observe(key);
+        observe(observed, key);
     });
     on_cleanup(move || {
         if let Some(before) = observed.try_get_value().flatten() {
@@ -661,16 +655,14 @@ pub(crate) fn keep_live<V: Value>(key: Memo<QueryKey>, resource: Resource<Loaded
     });
 }
 
-fn observe(observed: StoredValue<Option<QueryKey>>, next: Option<QueryKey>) {
+fn observe(observed: StoredValue<Option<QueryKey>>, next: QueryKey) {
     let before = observed.get_value();
-    if before == next {
+    if before.as_ref() == Some(&next) {
         return;
     }
-    observed.set_value(next.clone());
+    observed.set_value(Some(next.clone()));
     driver().act(|client| {
-        if let Some(next) = &next {
-            client.observe(next);
-        }
+        client.observe(&next);
         if let Some(before) = &before {
             client.unobserve(before, now());
         }
@@ -759,7 +751,7 @@ pub(crate) fn connection() -> Connection {
     Connection {
         state: driver.socket.state.clone().into(),
         latency: driver.socket.latency.clone().into(),
-        is_leading: driver.is_leading.clone().into(),
+        is_leading: driver.tabs.leading.clone().into(),
         is_kept: driver.is_kept.clone().into(),
     }
 }

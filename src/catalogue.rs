@@ -79,8 +79,8 @@ impl Codec {
     }
 }
 
-fn erased<V: Value>(read: Read<V>) -> Read<AnyValue> {
-    Read { data: Arc::new(read.data), snapshot: read.snapshot, epoch: read.epoch, contains: read.contains }
+pub(crate) fn erased<V: Value>(read: Read<V>) -> Read<AnyValue> {
+    read.map(|data| Arc::new(data) as AnyValue)
 }
 
 fn encode<V: Value>(value: &AnyValue) -> Option<String> {

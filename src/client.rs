@@ -141,17 +141,10 @@ impl Client {
         if self.entries.get(key).is_some_and(Entry::has_answer) {
             return;
         }
-        let ticket = self.next_ticket();
-        match answer {
-            Ok(read) => {
-                self.accept(key, ticket, read);
-                self.effects.push(Effect::Keep(key.clone()));
-            }
-            Err(error) if error.kind.is_absence() => {
-                self.accept_absence(key, ticket, error, Vec::new());
-            }
-            // What went wrong on the server's side of the page is tried again from this side.
-            Err(_) => {}
+        let is_value = answer.is_ok();
+        self.take_over(key, answer);
+        if is_value {
+            self.effects.push(Effect::Keep(key.clone()));
         }
     }
 
@@ -278,13 +271,16 @@ impl Client {
         if !self.entries.contains_key(key) {
             return;
         }
+        self.take_over(key, answer);
+    }
+
+    /// An answer to a question that this client did not ask. What failed is tried again by who
+    /// needs it.
+    fn take_over(&mut self, key: &QueryKey, answer: Result<Read<AnyValue>, ApiError>) {
         let ticket = self.next_ticket();
         match answer {
             Ok(read) => self.accept(key, ticket, read),
-            Err(error) if error.kind.is_absence() => {
-                self.accept_absence(key, ticket, error, Vec::new());
-            }
-            // What failed for somebody else is for them to try again.
+            Err(error) if error.kind.is_absence() => self.accept_absence(key, ticket, error, Vec::new()),
             Err(_) => {}
         }
     }

@@ -157,8 +157,7 @@ fn load<V: Value>(key: QueryKey, codec: Codec) -> impl Future<Output = Loaded<V>
 
 /// The answer of a key with its type, which the key's table and shape say.
 pub(crate) fn typed<V: Value>(read: Read<crate::overlay::AnyValue>) -> Result<Read<V>, ApiError> {
-    let data = read.data.downcast_ref::<V>().cloned().ok_or_else(ApiError::internal)?;
-    Ok(Read { data, snapshot: read.snapshot, epoch: read.epoch, contains: read.contains })
+    read.and_then(|data| data.downcast_ref::<V>().cloned().ok_or_else(ApiError::internal))
 }
 
 #[cfg(feature = "browser")]

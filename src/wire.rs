@@ -24,6 +24,18 @@ impl<T> Read<T> {
     pub fn stamp(&self) -> Stamp {
         Stamp { snapshot: self.snapshot.clone(), epoch: self.epoch }
     }
+
+    /// The same answer with other data, where there are any.
+    pub fn and_then<U, E>(self, other: impl FnOnce(T) -> Result<U, E>) -> Result<Read<U>, E> {
+        let Self { data, snapshot, epoch, contains } = self;
+        Ok(Read { data: other(data)?, snapshot, epoch, contains })
+    }
+
+    /// The same answer with other data.
+    pub fn map<U>(self, other: impl FnOnce(T) -> U) -> Read<U> {
+        let Self { data, snapshot, epoch, contains } = self;
+        Read { data: other(data), snapshot, epoch, contains }
+    }
 }
 
 /// The answer of a mutation: data read after its commit, so that it can be cached as it is. One that changed nothing

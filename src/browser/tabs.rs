@@ -12,12 +12,12 @@ use crate::overlay::MutationId;
 use crate::snapshot::{Stamp, Xid};
 use crate::switchboard::TabId;
 use crate::wire::{ClientFrame, Read, ServerFrame};
-use leptos::prelude::GetUntracked;
+use leptos::prelude::{ArcRwSignal, GetUntracked, Set};
 use leptos::wasm_bindgen::JsCast;
 use leptos::wasm_bindgen::prelude::Closure;
 use leptos::web_sys::{BroadcastChannel, MessageEvent};
 use serde::{Deserialize, Serialize};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::rc::Rc;
 
@@ -88,7 +88,7 @@ pub(super) enum Word {
 pub(super) struct Tabs {
     pub(super) me: TabId,
     channel: RefCell<Option<BroadcastChannel>>,
-    is_leading: Cell<bool>,
+    pub(super) leading: ArcRwSignal<bool>,
     /// Known to the leader.
     others: RefCell<HashSet<TabId>>,
 }
@@ -106,13 +106,13 @@ impl Tabs {
         Self {
             me: TabId::fresh(),
             channel: RefCell::default(),
-            is_leading: Cell::new(false),
+            leading: ArcRwSignal::new(false),
             others: RefCell::default(),
         }
     }
 
     pub(super) fn is_leading(&self) -> bool {
-        self.is_leading.get()
+        self.leading.get_untracked()
     }
 
     /// All tabs, this one first.
@@ -160,7 +160,7 @@ pub(super) fn join(driver: &Rc<Driver>, person: PersonId) {
 
 fn lead() {
     let driver = driver();
-    driver.tabs.is_leading.set(true);
+    driver.tabs.leading.set(true);
     driver.lead();
     driver.tabs.say(&Word::Leads);
 }
@@ -233,10 +233,8 @@ fn heard_as_follower(driver: &Rc<Driver>, word: Word) {
         Word::Fetched { key, number, answer } => {
             let Some((key, codec)) = driver.known(&key) else { return };
             driver.answers.borrow_mut().insert(key.clone(), number);
-            let answer = answer.and_then(|read| {
-                let data = codec.decode(&read.data).ok_or_else(ApiError::internal)?;
-                Ok(Read { data, snapshot: read.snapshot, epoch: read.epoch, contains: read.contains })
-            });
+            let answer =
+                answer.and_then(|read| read.and_then(|json| codec.decode(&json).ok_or_else(ApiError::internal)));
             driver.fetched(&key, answer);
         }
         Word::Learn(stored) => driver.learn_of(stored),
