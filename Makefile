@@ -1,10 +1,10 @@
 # The work is done by scripts/; this file only names it. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup run build release test lint fmt bench size soak simulate clean
+.PHONY: help setup run build release test lint fmt bench bench-browser size soak simulate clean
 .NOTPARALLEL:
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: ## the development server with demo data, on http://127.0.0.1:3000
 	@scripts/setup
@@ -29,9 +29,14 @@ lint: ## format check and clippy only
 fmt: ## format the Rust sources
 	@cargo fmt --all
 
-bench: ## the benchmarks
+bench: ## the benchmarks of the engine
 	@scripts/setup
 	@scripts/bench
+
+bench-browser: ## the benchmarks in a browser, of a release build
+	@scripts/setup browser
+	@scripts/release
+	@scripts/bench-browser
 
 size: ## what a browser loads of the release in dist/
 	@scripts/size

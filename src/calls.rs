@@ -3,12 +3,11 @@
 
 use crate::arguments::Arguments;
 use crate::error::ApiError;
+use crate::requests::Exchange;
 use http::Method;
-use leptos::server_fn::client::Client;
 use leptos::server_fn::codec::{Encoding, GetUrl, IntoReq, Json};
 use leptos::server_fn::error::FromServerFnError;
 use leptos::server_fn::error::ServerFnErrorErr;
-use leptos::server_fn::response::ClientRes;
 use leptos::server_fn::server::Server;
 use leptos::server_fn::{ContentType, Http, Protocol};
 use serde::de::DeserializeOwned;
@@ -29,7 +28,7 @@ where
     Input: Encoding,
     Asked: IntoReq<Input, Browser::Request, ApiError> + Send,
     Answered: DeserializeOwned + Send,
-    Browser: Client<ApiError>,
+    Browser: Exchange,
     Served: Server<ApiError>,
     Http<Input, Json>: Protocol<Asked, Answered, Browser, Served, ApiError>,
 {
@@ -48,16 +47,9 @@ where
 
     async fn run_client(path: &str, asked: Asked) -> Result<Answered, ApiError> {
         let request = asked.into_req(path, Json::CONTENT_TYPE)?;
-        read(&answer::<Browser>(request).await?)
+        let (status, text) = Browser::exchange(path, request).await?;
+        if status >= 400 { Err(read(&text)?) } else { read(&text) }
     }
-}
-
-/// The text of the answer, or the error that it is.
-async fn answer<Browser: Client<ApiError>>(request: Browser::Request) -> Result<String, ApiError> {
-    let response = Browser::send(request).await?;
-    let is_error = response.status() >= 400;
-    let text = response.try_into_string().await?;
-    if is_error { Err(read(&text)?) } else { Ok(text) }
 }
 
 /// Read as text, as the values that come with the page are: so there is one reader of each type.

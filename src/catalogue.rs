@@ -2,44 +2,57 @@
 //! at hand. One tab fetches for all, and what was written down by one page is read by the next.
 
 use crate::error::ApiError;
+use crate::found::Found;
 use crate::key::{QueryKey, Shape};
 use crate::live::{ListQuery, Live, RecordQuery, Value};
 use crate::overlay::{AnyMutation, AnyValue, Mutation, MutationId};
-use crate::wire::Read;
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use uuid::Uuid;
 
-type Fetched = Pin<Box<dyn Future<Output = Result<Read<AnyValue>, ApiError>> + Send>>;
+type Fetched = Pin<Box<dyn Future<Output = Result<Found<AnyValue>, ApiError>> + Send>>;
+type Fetch = Arc<dyn Fn(QueryKey, Vec<MutationId>) -> Fetched + Send + Sync>;
 
-/// How the values of one of a table's two queries are fetched, written and read.
-#[derive(Clone, Copy)]
+/// How the values of a query are fetched, written and read.
+#[derive(Clone)]
 pub struct Codec {
     table: &'static str,
-    is_list: bool,
-    fetch: fn(QueryKey, Vec<MutationId>) -> Fetched,
+    kind: Kind,
+    fetch: Fetch,
     encode: fn(&AnyValue) -> Option<String>,
     decode: fn(&str) -> Option<AnyValue>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    List,
+    Record,
+    Unwatched,
+}
+
+impl Kind {
+    fn of(shape: &Shape) -> Self {
+        match shape {
+            Shape::List(_) => Self::List,
+            Shape::Record(_) => Self::Record,
+            Shape::Unwatched(_) => Self::Unwatched,
+        }
+    }
 }
 
 impl Codec {
     pub fn list<L: ListQuery>() -> Self {
         Self {
             table: L::TABLE,
-            is_list: true,
-            fetch: |key, pending| {
+            kind: Kind::List,
+            fetch: Arc::new(|key, pending| {
                 Box::pin(async move {
-                    let parameters = match &key.shape {
-                        Shape::List(text) => serde_json::from_str::<L::Parameters>(text),
-                        Shape::Record(_) => serde_json::from_str("null"),
-                    };
-                    // The text was written by the same type: this fails only if it does not read what it writes.
-                    let parameters = parameters.map_err(|why| ApiError::field("list", why.to_string()))?;
-                    L::fetch_list(key.organization, parameters, pending).await.map(erased)
+                    let parameters = parameters_of::<L::Parameters>(&key)?;
+                    L::fetch_list(key.organization, parameters, pending).await.map(|read| erased(read.into()))
                 })
-            },
+            }),
             encode: encode::<L::List>,
             decode: decode::<L::List>,
         }
@@ -48,18 +61,40 @@ impl Codec {
     pub fn record<L: RecordQuery>() -> Self {
         Self {
             table: L::TABLE,
-            is_list: false,
-            fetch: |key, pending| {
+            kind: Kind::Record,
+            fetch: Arc::new(|key, pending| {
                 Box::pin(async move {
                     let id = match key.shape {
                         Shape::Record(id) => id,
-                        Shape::List(_) => Uuid::nil(),
+                        Shape::List(_) | Shape::Unwatched(_) => Uuid::nil(),
                     };
-                    L::fetch_record(key.organization, L::Id::from(id), pending).await.map(erased)
+                    L::fetch_record(key.organization, L::Id::from(id), pending).await.map(|read| erased(read.into()))
                 })
-            },
+            }),
             encode: encode::<L::Record>,
             decode: decode::<L::Record>,
+        }
+    }
+
+    /// Any other question: `fetch` asks it.
+    pub fn unwatched<P, V, Answer>(name: &'static str, fetch: impl Fn(P) -> Answer + Send + Sync + 'static) -> Self
+    where
+        P: Value,
+        V: Value,
+        Answer: Future<Output = Result<V, ApiError>> + Send + 'static,
+    {
+        Self {
+            table: name,
+            kind: Kind::Unwatched,
+            fetch: Arc::new(move |key, _| match parameters_of::<P>(&key) {
+                Ok(parameters) => {
+                    let answer = fetch(parameters);
+                    Box::pin(async move { Ok(erased(Found::unstamped(answer.await?))) })
+                }
+                Err(error) => Box::pin(async move { Err(error) }),
+            }),
+            encode: encode::<V>,
+            decode: decode::<V>,
         }
     }
 
@@ -79,8 +114,18 @@ impl Codec {
     }
 }
 
-pub(crate) fn erased<V: Value>(read: Read<V>) -> Read<AnyValue> {
-    read.map(|data| Arc::new(data) as AnyValue)
+/// The parameters of a list, or of a query that is no live table.
+fn parameters_of<P: Value>(key: &QueryKey) -> Result<P, ApiError> {
+    let text = match &key.shape {
+        Shape::List(text) | Shape::Unwatched(text) => text.as_str(),
+        Shape::Record(_) => "null",
+    };
+    // The text was written by the same type: this fails only if it does not read what it writes.
+    serde_json::from_str(text).map_err(|why| ApiError::field("list", why.to_string()))
+}
+
+pub(crate) fn erased<V: Value>(found: Found<V>) -> Found<AnyValue> {
+    found.map(|data| Arc::new(data) as AnyValue)
 }
 
 fn encode<V: Value>(value: &AnyValue) -> Option<String> {
@@ -94,7 +139,7 @@ fn decode<V: Value>(json: &str) -> Option<AnyValue> {
 /// All that an application can read and write.
 #[derive(Clone, Default)]
 pub struct Catalogue {
-    queries: HashMap<(&'static str, bool), Codec>,
+    queries: HashMap<(&'static str, Kind), Codec>,
     mutations: HashMap<&'static str, fn(&str) -> Option<AnyMutation>>,
 }
 
@@ -120,13 +165,12 @@ impl Catalogue {
     }
 
     pub(crate) fn learn(&mut self, codec: Codec) {
-        self.queries.insert((codec.table, codec.is_list), codec);
+        self.queries.insert((codec.table, codec.kind), codec);
     }
 
     /// How the key's values are fetched, written and read.
     pub fn codec(&self, key: &QueryKey) -> Option<Codec> {
-        let is_list = matches!(key.shape, Shape::List(_));
-        self.queries.get(&(key.table, is_list)).copied()
+        self.queries.get(&(key.table, Kind::of(&key.shape))).cloned()
     }
 
     /// The key that this text is, if its table is known here.

@@ -8,6 +8,10 @@ pub enum State {
     /// The first attempt has not been answered yet.
     Connecting,
     Live,
+    /// No socket gets through, but the server answers questions; so many of them have failed since.
+    Polling {
+        failed: u32,
+    },
     /// Lost, and trying: so many attempts have failed.
     Reconnecting {
         failed: u32,
@@ -25,6 +29,7 @@ impl State {
         match self {
             State::Connecting => "connecting",
             State::Live => "live",
+            State::Polling { .. } => "polling",
             State::Reconnecting { .. } => "reconnecting",
             State::Disconnected => "disconnected",
             State::Offline => "offline",
@@ -33,17 +38,40 @@ impl State {
     }
 }
 
+impl State {
+    /// How frames come; none where they do not. Another one is another connection: nothing is watched on it yet.
+    pub fn way(self) -> Option<Way> {
+        match self {
+            State::Live => Some(Way::Socket),
+            State::Polling { .. } => Some(Way::Questions),
+            State::Connecting | State::Reconnecting { .. } | State::Disconnected | State::Offline | State::Refused => {
+                None
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Socket,
+    Questions,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The server's first frame came.
+    /// The socket's first frame came.
     Hello,
+    /// A question by HTTP was answered.
+    Answered,
+    /// A question by HTTP was not.
+    Unanswered,
     /// The socket closed, or was silent for too long.
     Lost,
     /// The server closed it because the session has ended.
     SessionEnded,
     NetworkGone,
     NetworkBack,
-    /// The page is looked at again, or the person asked to try.
+    /// The page is looked at again, its clock has jumped, or the person asked to try.
     TryNow,
 }
 
@@ -59,12 +87,26 @@ pub enum Action {
     OpenWithin {
         milliseconds: u32,
     },
+    /// The same, and ask by HTTP now: sockets may be blocked where that is not.
+    AskAndOpenWithin {
+        milliseconds: u32,
+    },
+    /// Ask by HTTP now.
+    Ask,
+    /// Make sure that the socket is not dead without having said so.
+    Check,
 }
 
 /// After so many failed attempts (about a minute and a half) it is the person's turn.
 const ATTEMPTS: u32 = 12;
 const FIRST_CEILING: u32 = 500;
 const HIGHEST_CEILING: u32 = 15_000;
+/// After so many failed attempts it is asked by HTTP beside them.
+const PATIENCE: u32 = 3;
+/// While it is asked by HTTP, a socket is tried within this time after the last attempt.
+const SOCKET_AGAIN: u32 = 60_000;
+/// One question may fail without much ado.
+const UNANSWERED: u32 = 2;
 
 /// The next state, and what to do about it.
 pub fn next(state: State, event: Event) -> (State, Action) {
@@ -73,6 +115,15 @@ pub fn next(state: State, event: Event) -> (State, Action) {
         (State::Refused, _) => (State::Refused, Action::Nothing),
         (_, Event::NetworkGone) => (State::Offline, Action::Close),
         (_, Event::Hello) => (State::Live, Action::Nothing),
+        (State::Reconnecting { .. } | State::Polling { .. }, Event::Answered) => {
+            (State::Polling { failed: 0 }, Action::Nothing)
+        }
+        (State::Polling { failed }, Event::Unanswered) if failed + 1 < UNANSWERED => {
+            (State::Polling { failed: failed + 1 }, Action::Nothing)
+        }
+        (State::Polling { .. }, Event::Unanswered) => (State::Reconnecting { failed: 0 }, Action::Open),
+        // Of a question that was overtaken: by a socket, or by the network's end.
+        (_, Event::Answered | Event::Unanswered) => (state, Action::Nothing),
         // What was live comes back at once: most cuts are short. Only then does it become patient.
         (State::Live, Event::Lost) => (State::Reconnecting { failed: 0 }, Action::Open),
         (State::Connecting, Event::Lost) => lost_again(0),
@@ -84,7 +135,12 @@ pub fn next(state: State, event: Event) -> (State, Action) {
         (State::Reconnecting { .. }, Event::TryNow | Event::NetworkBack) => {
             (State::Reconnecting { failed: 0 }, Action::Open)
         }
-        (State::Live | State::Connecting, Event::NetworkBack | Event::TryNow) => (state, Action::Nothing),
+        (State::Live, Event::NetworkBack | Event::TryNow) => (state, Action::Check),
+        (State::Connecting, Event::NetworkBack | Event::TryNow) => (state, Action::Nothing),
+        (State::Polling { .. }, Event::Lost) => (state, Action::OpenWithin { milliseconds: SOCKET_AGAIN }),
+        (State::Polling { .. }, Event::TryNow) => (state, Action::Ask),
+        // It may be another network, which lets sockets through.
+        (State::Polling { .. }, Event::NetworkBack) => (state, Action::Open),
     }
 }
 
@@ -93,7 +149,10 @@ fn lost_again(failed: u32) -> (State, Action) {
         return (State::Disconnected, Action::Close);
     }
     let milliseconds = FIRST_CEILING.saturating_mul(1 << failed.min(16)).min(HIGHEST_CEILING);
-    (State::Reconnecting { failed: failed + 1 }, Action::OpenWithin { milliseconds })
+    let failed = failed + 1;
+    let action =
+        if failed < PATIENCE { Action::OpenWithin { milliseconds } } else { Action::AskAndOpenWithin { milliseconds } };
+    (State::Reconnecting { failed }, action)
 }
 
 #[cfg(test)]
@@ -109,7 +168,9 @@ mod tests {
             let (after, action) = next(state, Event::Lost);
             state = after;
             match action {
-                Action::OpenWithin { milliseconds } => ceilings.push(milliseconds),
+                Action::OpenWithin { milliseconds } | Action::AskAndOpenWithin { milliseconds } => {
+                    ceilings.push(milliseconds);
+                }
                 other => {
                     assert_eq!((state, other), (State::Disconnected, Action::Close));
                     break;
@@ -126,6 +187,63 @@ mod tests {
         assert_eq!((offline, action), (State::Offline, Action::Close));
         assert_eq!(next(offline, Event::Lost), (State::Offline, Action::Nothing));
         assert_eq!(next(offline, Event::NetworkBack), (State::Reconnecting { failed: 0 }, Action::Open));
+    }
+
+    /// The first state, and after each of the events.
+    fn run(from: State, events: &[Event]) -> Vec<(State, Action)> {
+        let mut state = from;
+        let step = |event: &Event| {
+            let (after, action) = next(state, *event);
+            state = after;
+            (after, action)
+        };
+        events.iter().map(step).collect()
+    }
+
+    const POLLING: State = State::Polling { failed: 0 };
+
+    #[test]
+    fn where_no_socket_opens_it_is_asked_by_http_after_the_third_attempt() {
+        let steps = run(State::Connecting, &[Event::Lost, Event::Lost, Event::Lost, Event::Answered]);
+        let asks = |action: &Action| matches!(action, Action::AskAndOpenWithin { .. });
+        assert_eq!(steps.iter().map(|(_, action)| asks(action)).collect::<Vec<_>>(), [false, false, true, false]);
+        assert_eq!(steps[3], (POLLING, Action::Nothing), "the next attempt at a socket stands");
+        assert_eq!((steps[2].0.way(), steps[3].0.way()), (None, Some(Way::Questions)));
+    }
+
+    #[test]
+    fn while_it_is_asked_by_http_sockets_are_tried_now_and_then_until_one_opens() {
+        let steps = run(POLLING, &[Event::Lost, Event::Lost, Event::Hello]);
+        assert_eq!(steps[0], (POLLING, Action::OpenWithin { milliseconds: SOCKET_AGAIN }));
+        assert_eq!(steps[0], steps[1]);
+        assert_eq!(steps[2], (State::Live, Action::Nothing));
+        assert_eq!(next(State::Live, Event::Answered), (State::Live, Action::Nothing), "that one was overtaken");
+        assert_eq!(next(State::Live, Event::Unanswered), (State::Live, Action::Nothing));
+    }
+
+    #[test]
+    fn one_question_without_an_answer_is_forgiven_two_are_a_lost_connection() {
+        let steps = run(POLLING, &[Event::Unanswered, Event::Answered, Event::Unanswered, Event::Unanswered]);
+        let ways: Vec<_> = steps.iter().map(|(state, _)| state.way().is_some()).collect();
+        assert_eq!(ways, [true, true, true, false]);
+        assert_eq!(steps[3], (State::Reconnecting { failed: 0 }, Action::Open));
+    }
+
+    #[test]
+    fn no_answer_makes_a_way_where_there_is_no_network_or_nobody_signed_in() {
+        for state in [State::Offline, State::Refused, State::Disconnected] {
+            assert_eq!(next(state, Event::Answered), (state, Action::Nothing));
+        }
+        assert_eq!(next(POLLING, Event::NetworkGone), (State::Offline, Action::Close));
+        assert_eq!(next(POLLING, Event::SessionEnded), (State::Refused, Action::Close));
+    }
+
+    #[test]
+    fn who_comes_back_to_the_page_finds_out_at_once_whether_the_connection_stands() {
+        assert_eq!(next(State::Live, Event::TryNow), (State::Live, Action::Check));
+        assert_eq!(next(State::Live, Event::NetworkBack), (State::Live, Action::Check));
+        assert_eq!(next(POLLING, Event::TryNow), (POLLING, Action::Ask));
+        assert_eq!(next(POLLING, Event::NetworkBack), (POLLING, Action::Open));
     }
 
     #[test]

@@ -5,208 +5,31 @@
 //! cache has is shown from the cache and never touches the resource, so no `Suspense` falls back once there is
 //! something to show.
 
-use crate::catalogue::{Catalogue, Codec};
-use crate::client::Waiting;
+mod pages;
+mod query;
+#[cfg(not(feature = "browser"))]
+mod request_cache;
+
+pub use pages::{End, LivePages, use_pages};
+pub use query::{
+    Ask, LiveQuery, invalidate, keep_ready, prefetch_list, prefetch_record, use_list, use_query, use_record,
+};
+#[cfg(not(feature = "browser"))]
+pub use request_cache::RequestCache;
+
+#[cfg(feature = "browser")]
+pub(crate) use query::{Answered, Freshness, Loaded, typed};
+
+use crate::catalogue::Catalogue;
+use crate::client::{Moved, Waiting};
 use crate::connection::State;
 use crate::error::ApiError;
-use crate::key::{OrganizationId, PersonId, QueryKey};
-use crate::live::{ListQuery, RecordQuery, Value};
+use crate::key::{OrganizationId, PersonId};
+use crate::notices::Notice;
 use crate::overlay::{AnyMutation, Mutation, MutationId};
-use crate::wire::Read;
 use leptos::prelude::*;
-use serde::{Deserialize, Serialize};
-use std::future::Future;
 use std::sync::Arc;
 use uuid::Uuid;
-
-/// A live query, as a component holds it. `Copy`; ends with the component.
-pub struct LiveQuery<V: Value> {
-    key: Memo<QueryKey>,
-    shown: Memo<Shown<V>>,
-    resource: Resource<Loaded<V>>,
-}
-
-impl<V: Value> Clone for LiveQuery<V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<V: Value> Copy for LiveQuery<V> {}
-
-/// What the cache shows for the key.
-#[derive(Clone, Debug, PartialEq)]
-struct Shown<V> {
-    data: Option<V>,
-    error: Option<ApiError>,
-    is_fetching: bool,
-    is_previous: bool,
-}
-
-impl<V> Default for Shown<V> {
-    fn default() -> Self {
-        Self { data: None, error: None, is_fetching: false, is_previous: false }
-    }
-}
-
-/// The value of the resource: which key it answers, and how.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(bound = "V: Value")]
-pub(crate) struct Loaded<V: Value> {
-    pub(crate) key: String,
-    pub(crate) answer: Result<Read<V>, ApiError>,
-}
-
-impl<V: Value> LiveQuery<V> {
-    /// The value, or why there is none; `None` while the first is on its way (then read it below a `Suspense`).
-    pub fn get(&self) -> Option<Result<V, ApiError>> {
-        let shown = self.shown.get();
-        match (shown.data, shown.error) {
-            (Some(data), _) => Some(Ok(data)),
-            (None, Some(error)) => Some(Err(error)),
-            (None, None) => self.loaded(),
-        }
-    }
-
-    fn loaded(&self) -> Option<Result<V, ApiError>> {
-        let loaded = self.resource.get()?;
-        (loaded.key == self.key.get().to_string()).then(|| loaded.answer.map(|read| read.data))
-    }
-
-    /// Why the value could not be brought up to date, while the last good one is shown.
-    pub fn error(&self) -> Option<ApiError> {
-        self.shown.with(|shown| shown.error.clone().filter(|_| shown.data.is_some()))
-    }
-
-    /// Whether a fetch is under way.
-    pub fn is_fetching(&self) -> bool {
-        self.shown.with(|shown| shown.is_fetching)
-    }
-
-    /// Whether what is shown is still the value of the key before.
-    pub fn is_previous(&self) -> bool {
-        self.shown.with(|shown| shown.is_previous)
-    }
-
-    /// Tries again at once, after a failure.
-    pub fn retry(&self) {
-        #[cfg(feature = "browser")]
-        crate::browser::retry(&self.key.get_untracked());
-    }
-}
-
-/// The list with these parameters, live. While the list for new parameters is on its way, the one before is shown.
-pub fn use_list<L: ListQuery>(
-    organization: impl Fn() -> OrganizationId + Send + Sync + 'static,
-    parameters: impl Fn() -> L::Parameters + Send + Sync + 'static,
-) -> LiveQuery<L::List> {
-    let key = Memo::new(move |_| L::list_key(organization(), &parameters()));
-    use_query(key, Previous::Shown, Codec::list::<L>())
-}
-
-/// The record with this id, live.
-pub fn use_record<L: RecordQuery>(
-    organization: impl Fn() -> OrganizationId + Send + Sync + 'static,
-    id: impl Fn() -> L::Id + Send + Sync + 'static,
-) -> LiveQuery<L::Record> {
-    let key = Memo::new(move |_| L::record_key(organization(), id()));
-    use_query(key, Previous::Hidden, Codec::record::<L>())
-}
-
-/// Whether the value of the key before stands in until the first of the new one.
-#[derive(Clone, Copy, PartialEq)]
-enum Previous {
-    Shown,
-    Hidden,
-}
-
-fn use_query<V: Value>(key: Memo<QueryKey>, previous: Previous, codec: Codec) -> LiveQuery<V> {
-    let resource = Resource::new(move || key.get(), move |key| load(key, codec));
-    #[cfg(feature = "browser")]
-    crate::browser::keep_live(key, resource, codec);
-    let shown = Memo::new(move |before: Option<&Shown<V>>| {
-        let shown = shown::<V>(&key.get());
-        match before.and_then(|before| before.data.clone()) {
-            Some(data) if previous == Previous::Shown && shown.data.is_none() && shown.error.is_none() => {
-                Shown { data: Some(data), is_previous: true, ..shown }
-            }
-            _ => shown,
-        }
-    });
-    LiveQuery { key, shown, resource }
-}
-
-#[cfg(feature = "browser")]
-fn load<V: Value>(key: QueryKey, codec: Codec) -> impl Future<Output = Loaded<V>> + Send {
-    crate::browser::ensure(key, codec)
-}
-
-#[cfg(not(feature = "browser"))]
-fn load<V: Value>(key: QueryKey, codec: Codec) -> impl Future<Output = Loaded<V>> + Send {
-    let flights = use_context::<RequestCache>();
-    async move {
-        let name = key.to_string();
-        let fetched = codec.fetch(key, Vec::new());
-        let answer = match flights {
-            Some(flights) => flights.once(&name, fetched).await,
-            None => fetched.await,
-        };
-        Loaded { key: name, answer: answer.and_then(typed) }
-    }
-}
-
-/// The answer of a key with its type, which the key's table and shape say.
-pub(crate) fn typed<V: Value>(read: Read<crate::overlay::AnyValue>) -> Result<Read<V>, ApiError> {
-    read.and_then(|data| data.downcast_ref::<V>().cloned().ok_or_else(ApiError::internal))
-}
-
-#[cfg(feature = "browser")]
-fn shown<V: Value>(key: &QueryKey) -> Shown<V> {
-    let view = crate::browser::view(key);
-    Shown {
-        data: view.data.and_then(|data| data.downcast_ref::<V>().cloned()),
-        error: view.error,
-        is_fetching: view.is_fetching,
-        is_previous: false,
-    }
-}
-
-#[cfg(not(feature = "browser"))]
-fn shown<V: Value>(_key: &QueryKey) -> Shown<V> {
-    Shown::default()
-}
-
-/// The cache of one request on the server: components that read the same key are answered by one read. Provide it as
-/// context for each page that is rendered.
-#[cfg(not(feature = "browser"))]
-#[derive(Clone, Default)]
-pub struct RequestCache {
-    flights: Arc<std::sync::Mutex<std::collections::HashMap<String, Flight>>>,
-}
-
-/// A read under way: whoever comes second waits for the first, and finds its answer.
-#[cfg(not(feature = "browser"))]
-type Flight = Arc<futures::lock::Mutex<Option<Answered>>>;
-
-#[cfg(not(feature = "browser"))]
-type Answered = Result<Read<crate::overlay::AnyValue>, ApiError>;
-
-#[cfg(not(feature = "browser"))]
-impl RequestCache {
-    async fn once(&self, name: &str, fetched: impl Future<Output = Answered>) -> Answered {
-        let flight = {
-            let mut flights = self.flights.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            flights.entry(name.to_owned()).or_default().clone()
-        };
-        let mut answer = flight.lock().await;
-        if let Some(known) = answer.as_ref() {
-            return known.clone();
-        }
-        let fetched = fetched.await;
-        *answer = Some(fetched.clone());
-        fetched
-    }
-}
 
 /// Makes a mutation: it shows at once everywhere, is kept until the server has it, and can be taken back if it has an
 /// inverse. What becomes of it is told where it is shown; one that is refused reaches [`Reports::refused`] and waits in
@@ -279,6 +102,51 @@ pub fn decide(id: MutationId, decision: Decision) {
     let _ = (id, decision);
 }
 
+/// Makes a mutation that was refused once more with another text, begun from what is there now.
+///
+/// # Errors
+/// Where that text cannot be what was typed there. The mutation stays as it was.
+pub fn edit(id: MutationId, text: &str) -> Result<(), ApiError> {
+    #[cfg(feature = "browser")]
+    return crate::browser::edit(id, text);
+    #[cfg(not(feature = "browser"))]
+    {
+        let _ = (id, text);
+        Ok(())
+    }
+}
+
+/// What others changed while the person was away, the latest first, until [`dismiss_notices`].
+pub fn use_notices() -> Signal<Vec<Notice>> {
+    #[cfg(feature = "browser")]
+    return crate::browser::notices();
+    #[cfg(not(feature = "browser"))]
+    Signal::derive(Vec::new)
+}
+
+/// The person has read what [`use_notices`] told.
+pub fn dismiss_notices() {
+    #[cfg(feature = "browser")]
+    crate::browser::dismiss_notices();
+}
+
+/// How the engine is at this moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct VitalSigns {
+    /// Milliseconds since the live connection last told its cursor; none before the first.
+    pub cursor_age: Option<u64>,
+    /// How many keys the server vouches for, or has been asked to, in this tab.
+    pub watched: usize,
+}
+
+/// Looked at anew by each call: it is no signal.
+pub fn vital_signs() -> VitalSigns {
+    #[cfg(feature = "browser")]
+    return crate::browser::vital_signs();
+    #[cfg(not(feature = "browser"))]
+    VitalSigns::default()
+}
+
 /// A mutation that the server did not carry out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
@@ -308,6 +176,8 @@ pub struct Reports {
     pub refused: Report<Refusal>,
     pub rights_changed: Report<OrganizationId>,
     pub left: Report<OrganizationId>,
+    /// Asked when the person is back: which of the values that were replaced meanwhile are others' doing, in words.
+    pub returned: Arc<dyn Fn(Vec<Moved>) -> Vec<Notice> + Send + Sync>,
     pub signed_out: Report<()>,
 }
 

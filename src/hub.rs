@@ -7,6 +7,7 @@
 mod interest;
 pub(crate) mod missed;
 mod outgoing;
+pub(crate) mod polling;
 pub(crate) mod registry;
 pub(crate) mod routing;
 mod socket;
@@ -21,12 +22,18 @@ use crate::key::PersonId;
 use crate::snapshot::{Epoch, Snapshot};
 use crate::sql::Database;
 use crate::wire::{ServerFrame, WatchNumber};
-use routing::{ConnectionId, Routing};
+use routing::{ConnectionId, RightsNow, Routing};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
 use uuid::Uuid;
+
+/// A change of rights is told within this time, known or not: a removal must not wait behind a database that is busy.
+const RIGHTS_WITHIN: Duration = Duration::from_millis(50);
+/// The rights of more people than these are not asked for, as where the role catalogue changes under many: all count as less.
+const MOST_RIGHTS: usize = 500;
 
 /// One a process. See the module.
 pub struct Hub {
@@ -49,6 +56,7 @@ pub struct Counters {
     pub events: AtomicU64,
     pub matches: AtomicU64,
     pub watch_checks: AtomicU64,
+    pub questions: AtomicU64,
     pub revocations: AtomicU64,
 }
 
@@ -81,9 +89,25 @@ impl Hub {
         self.decide(|routing| routing.close_all(Close::GoingAway));
     }
 
-    /// Takes what the feed found.
-    pub fn apply(&self, batch: Batch) {
-        let tally = self.decide(|routing| routing.apply(&self.registry, batch));
+    /// Takes what the feed found. Waits for the database only where somebody's rights have changed, and not for long.
+    pub async fn apply(&self, batch: Batch) {
+        let asked = self.decide(|routing| routing.rights_to_ask(&self.registry, &batch));
+        let rights = if asked.is_empty() || asked.len() > MOST_RIGHTS {
+            RightsNow::new()
+        } else {
+            match tokio::time::timeout(RIGHTS_WITHIN, self.rights_now(&asked)).await {
+                Ok(Ok(rights)) => rights,
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "rights that changed could not be asked for, and count as less");
+                    RightsNow::new()
+                }
+                Err(_) => {
+                    tracing::warn!("rights that changed were not answered in time, and count as less");
+                    RightsNow::new()
+                }
+            }
+        };
+        let tally = self.decide(|routing| routing.apply(&self.registry, batch, &rights));
         let count = |counter: &AtomicU64, by: usize| counter.fetch_add(by as u64, Ordering::Relaxed);
         count(&self.counters.events, tally.events);
         count(&self.counters.matches, tally.matches);

@@ -40,6 +40,11 @@ id!(
     /// A tenant.
     OrganizationId
 );
+impl OrganizationId {
+    /// Of no organization: what a query asks that is the person's own.
+    pub const NONE: Self = Self(Uuid::nil());
+}
+
 id!(
     /// A human being with one account.
     PersonId
@@ -49,17 +54,19 @@ id!(
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct QueryKey {
     pub organization: OrganizationId,
-    /// A live table's name.
+    /// A live table's name, or that of a query that is none.
     pub table: &'static str,
     pub shape: Shape,
 }
 
-/// Which of a table's two queries.
+/// Which of a table's two queries, or that it is of none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Shape {
     /// The list with these parameters, written as JSON by their own type: equal parameters are equal texts.
     List(String),
     Record(Uuid),
+    /// Any other question, with its parameters written as JSON: nobody tells when its answer changes.
+    Unwatched(String),
 }
 
 impl fmt::Display for QueryKey {
@@ -67,19 +74,27 @@ impl fmt::Display for QueryKey {
         match &self.shape {
             Shape::List(parameters) => write!(to, "{}/{} {parameters}", self.organization, self.table),
             Shape::Record(id) => write!(to, "{}/{}/{id}", self.organization, self.table),
+            Shape::Unwatched(parameters) => write!(to, "{}/{}?{parameters}", self.organization, self.table),
         }
     }
 }
 
 impl QueryKey {
+    /// Whether it is of a live table: then its values have snapshots, and its changes are told.
+    pub fn is_live(&self) -> bool {
+        !matches!(self.shape, Shape::Unwatched(_))
+    }
+
     /// Reads back what [`fmt::Display`] wrote. `table` gives the live table of that name; a key of a table that this
     /// release does not know is none.
     pub fn parse(text: &str, table: impl Fn(&str) -> Option<&'static str>) -> Option<Self> {
         let (organization, rest) = text.split_once('/')?;
         let organization = organization.parse().ok()?;
-        let (name, shape) = match rest.split_once(['/', ' '])? {
-            (name, id) if rest.as_bytes()[name.len()] == b'/' => (name, Shape::Record(id.parse().ok()?)),
-            (name, parameters) => (name, Shape::List(parameters.to_owned())),
+        let (name, rest_of_key) = rest.split_once(['/', ' ', '?'])?;
+        let shape = match rest.as_bytes()[name.len()] {
+            b'/' => Shape::Record(rest_of_key.parse().ok()?),
+            b' ' => Shape::List(rest_of_key.to_owned()),
+            _ => Shape::Unwatched(rest_of_key.to_owned()),
         };
         Some(Self { organization, table: table(name)?, shape })
     }
@@ -202,6 +217,8 @@ impl From<&QueryKey> for WireKey {
             // The text was written by serde_json, so it can be read back; were it not, the server would name it.
             Shape::List(parameters) => (Some(serde_json::from_str(parameters).unwrap_or_default()), None),
             Shape::Record(id) => (None, Some(*id)),
+            // Never sent: there is nothing to watch.
+            Shape::Unwatched(_) => (None, None),
         };
         Self { organization: key.organization, table: key.table.to_owned(), list, record }
     }
@@ -252,7 +269,8 @@ mod tests {
         for shape in [
             Shape::Record(Uuid::from_u128(9)),
             Shape::List("{}".to_owned()),
-            Shape::List(r#"{"sort":"a/b c"}"#.to_owned()),
+            Shape::List(r#"{"sort":"a/b c?"}"#.to_owned()),
+            Shape::Unwatched(r#"{"of":"a/b c"}"#.to_owned()),
         ] {
             let key = QueryKey { organization, table: "orders", shape };
             assert_eq!(QueryKey::parse(&key.to_string(), table), Some(key));

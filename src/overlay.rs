@@ -78,6 +78,13 @@ pub trait Mutation: Clone + Serialize + DeserializeOwned + Send + Sync + 'static
         false
     }
 
+    /// The same change with another text typed, which the person has thought better of; none where nothing was typed, or
+    /// this cannot be it.
+    fn retyped(&self, text: &str) -> Option<Self> {
+        let _ = text;
+        None
+    }
+
     /// What is disputed after a refusal with 409, given the row as it is now.
     fn disputes(&self, current: &serde_json::Value) -> Vec<Dispute> {
         let _ = current;
@@ -90,12 +97,16 @@ pub trait Mutation: Clone + Serialize + DeserializeOwned + Send + Sync + 'static
         None
     }
 
+    /// Sends it: calls one server function whose protocol is [`crate::calls::Writing`], before it awaits anything. So mutations
+    /// that have waited can go in one request.
     fn send(self, id: MutationId) -> impl Future<Output = Result<Written<Self::Output>, ApiError>> + Send;
 }
 
 /// A field that the person and somebody else changed to different values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dispute {
+    /// The row whose field it is.
+    pub row: Uuid,
     /// What a person calls the field.
     pub field: &'static str,
     pub mine: String,
@@ -198,6 +209,7 @@ pub trait ErasedMutation: Send + Sync {
     fn takes_away(&self) -> bool;
     fn disputes(&self, current: &serde_json::Value) -> Vec<Dispute>;
     fn rebased(&self, current: &serde_json::Value) -> Option<AnyMutation>;
+    fn retyped(&self, text: &str) -> Option<AnyMutation>;
     fn send(&self, id: MutationId) -> Pin<Box<dyn Future<Output = Result<Answer, ApiError>> + Send>>;
 }
 
@@ -258,6 +270,10 @@ impl<M: Mutation> ErasedMutation for M {
 
     fn rebased(&self, current: &serde_json::Value) -> Option<AnyMutation> {
         Mutation::rebased(self, current).map(|rebased| Arc::new(rebased) as AnyMutation)
+    }
+
+    fn retyped(&self, text: &str) -> Option<AnyMutation> {
+        Mutation::retyped(self, text).map(|retyped| Arc::new(retyped) as AnyMutation)
     }
 
     fn send(&self, id: MutationId) -> Pin<Box<dyn Future<Output = Result<Answer, ApiError>> + Send>> {

@@ -4,10 +4,42 @@
 /// The header that names the person. A server refuses a request whose session is somebody else's.
 pub const PERSON_HEADER: &str = "x-millstream-person";
 
+#[cfg(feature = "browser")]
+mod gathering;
+
+use crate::error::ApiError;
+use leptos::server_fn::client::Client;
+use std::future::Future;
+
+/// What the addresses of server functions begin with.
+pub const API: &str = "/api/";
+
+/// A client of server functions whose answers are status and text.
+pub trait Exchange: Client<ApiError> {
+    /// Sends the request to the server function at this path.
+    fn exchange(path: &str, request: Self::Request) -> impl Future<Output = Result<(u16, String), ApiError>> + Send;
+}
+
 /// The client of server functions.
 #[cfg(not(feature = "browser"))]
 pub type Requests = leptos::server_fn::client::browser::BrowserClient;
 
+#[cfg(not(feature = "browser"))]
+impl Exchange for Requests {
+    async fn exchange(_: &str, request: Self::Request) -> Result<(u16, String), ApiError> {
+        said::<Self>(request).await
+    }
+}
+
+async fn said<Browser: Client<ApiError>>(request: Browser::Request) -> Result<(u16, String), ApiError> {
+    use leptos::server_fn::response::ClientRes;
+    let response = Browser::send(request).await?;
+    let status = response.status();
+    Ok((status, response.try_into_string().await?))
+}
+
+#[cfg(feature = "browser")]
+pub(crate) use gathering::together;
 #[cfg(feature = "browser")]
 pub use naming::Requests;
 #[cfg(feature = "browser")]
@@ -15,7 +47,8 @@ pub(crate) use naming::set_person;
 
 #[cfg(feature = "browser")]
 mod naming {
-    use super::PERSON_HEADER;
+    use super::{Exchange, PERSON_HEADER, gathering, said};
+    use crate::error::ApiError;
     use crate::key::PersonId;
     use futures::{Sink, Stream};
     use leptos::server_fn::Bytes;
@@ -34,6 +67,11 @@ mod naming {
     /// From here on requests name this person.
     pub(crate) fn set_person(person: PersonId) {
         PERSON.set(Some(person));
+    }
+
+    /// Whom requests name.
+    pub(super) fn person() -> Option<PersonId> {
+        PERSON.get()
     }
 
     /// The client of server functions: the browser's `fetch`, with the person's name on it.
@@ -69,6 +107,21 @@ mod naming {
 
         fn spawn(future: impl Future<Output = ()> + Send + 'static) {
             <BrowserClient as Client<E, I, O>>::spawn(future);
+        }
+    }
+    impl Exchange for Requests {
+        fn exchange(
+            path: &str,
+            request: BrowserRequest,
+        ) -> impl Future<Output = Result<(u16, String), ApiError>> + Send {
+            let joined = gathering::join(path, request);
+            async move {
+                match joined {
+                    // Whoever gathers answers all that were begun, and lets go of the others.
+                    Ok(answer) => answer.await.map_err(|_| ApiError::internal()),
+                    Err(request) => said::<Self>(request).await,
+                }
+            }
         }
     }
 }

@@ -7,8 +7,8 @@
 //! dropped, and a database that crashes and gives transaction ids out again. After every step each page is looked at
 //! ([`tab`]'s checks); at the end everything gets through, and what is shown has to be what the database answers.
 //!
-//! In the schedules of odd seeds the tabs of a person share one connection ([`household`]): one of them leads, with the
-//! switchboard, until it is gone without a word and another takes over.
+//! In the schedules of odd seeds the tabs of a person share one connection, one outbox and one [`device`]
+//! ([`household`]): one of them leads, with the switchboard, until it is gone without a word and another takes over.
 //!
 //! Time does not pass: any pause may end at any moment, in any order. So nothing here says how long something takes.
 //!
@@ -17,14 +17,17 @@
 //!
 //! That it can fail has been tried: `BENCHMARKS.md` says which rules were broken on purpose, and what caught each.
 //!
-//! Not modelled: fetches and mutations that the leading tab makes for the others, what a device keeps, sessions that end, audiences, frames as JSON, the driver's own code, SQL. A read over HTTP and its rights
-//! are one step, for they are one snapshot.
+//! Not modelled: signing out, a second person on the same device, what a person decides about refused mutations, values
+//! that are dropped for their age, sessions that end, audiences, frames as JSON, the driver's own code, SQL. A read over
+//! HTTP and its rights are one step, for they are one snapshot.
 
 mod database;
+mod device;
 mod household;
 mod link;
 mod node;
 mod product;
+mod questions;
 mod request;
 mod schedule;
 mod tab;

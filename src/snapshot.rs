@@ -49,6 +49,15 @@ impl Snapshot {
         self.xmax >= xid && self.xip.first().is_none_or(|oldest| *oldest >= xid)
     }
 
+    /// What both see, and no more.
+    pub fn meet(&self, other: &Self) -> Self {
+        let xmax = self.xmax.min(other.xmax);
+        let mut xip: Vec<_> = self.xip.iter().chain(&other.xip).copied().filter(|xid| *xid < xmax).collect();
+        xip.sort_unstable();
+        xip.dedup();
+        Self { xmin: self.xmin.min(other.xmin), xmax, xip }
+    }
+
     /// The oldest transaction that may still have been running: all below are seen.
     pub fn xmin(&self) -> Xid {
         self.xmin
@@ -160,6 +169,21 @@ mod tests {
         assert!(!snapshot("10:20:12").is_newer_than(&snapshot("10:20:12")));
         assert!(snapshot("10:20:12").covers(&snapshot("10:20:12")));
         assert!(!snapshot("10:20:12,15").covers(&snapshot("10:20:12")));
+    }
+
+    #[test]
+    fn two_snapshots_meet_in_what_both_see() {
+        for (one, other) in
+            [("10:20:12,15", "14:18:16"), ("10:20:12", "30:40:35"), ("5:5:", "1:9:3,7"), ("4:8:5", "4:8:6")]
+        {
+            let (one, other) = (snapshot(one), snapshot(other));
+            let met = one.meet(&other);
+            assert_eq!(met, other.meet(&one));
+            assert_eq!(snapshot(&met.to_string()), met, "it can be read back");
+            for xid in (0..45).map(Xid) {
+                assert_eq!(met.sees(xid), one.sees(xid) && other.sees(xid), "{xid:?} in {one} and {other}");
+            }
+        }
     }
 
     #[test]

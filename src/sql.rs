@@ -96,9 +96,18 @@ impl Database {
         }
     }
 
+    /// Begins a transaction, and finishes beginning it where whoever asked goes meanwhile: one that is abandoned before the
+    /// database has said that it began is forgotten by sqlx, and the connection would go back to the pool inside of it.
+    async fn begin(&self, statement: &'static str) -> Result<Transaction<'static, Postgres>, ApiError> {
+        let pool = self.app.clone();
+        let begun = tokio::spawn(async move { pool.begin_with(statement).await });
+        // It ends early only with the whole program.
+        Ok(begun.await.map_err(|_| ApiError::internal())??)
+    }
+
     async fn begin_read(&self, actor: Actor) -> Result<(Transaction<'static, Postgres>, Stamp), ApiError> {
         loop {
-            let mut transaction = self.app.begin_with("begin isolation level repeatable read read only").await?;
+            let mut transaction = self.begin("begin isolation level repeatable read read only").await?;
             let (_, snapshot, epoch): (String, String, Option<Uuid>) = sqlx::query_as(
                 "select set_config('millstream.person', $1, true), pg_current_snapshot()::text,
                    (select epoch from millstream.epoch)",
@@ -129,23 +138,14 @@ impl Database {
     ) -> Result<Written<T>, ApiError> {
         let payload = serde_json::to_vec(payload).map_err(|_| ApiError::internal())?;
         let payload_hash = Sha256::digest(payload).to_vec();
-        let mut transaction = self.app.begin().await?;
-        sqlx::query("select set_config('millstream.person', $1, true), set_config('millstream.mutation', $2, true)")
-            .bind(person.to_string())
-            .bind(mutation.to_string())
-            .execute(&mut *transaction)
+        let mut transaction = self.begin("begin").await?;
+        let is_new: bool = sqlx::query_scalar("select millstream.begin_mutation($1, $2, $3)")
+            .bind(person.0)
+            .bind(mutation.0)
+            .bind(&payload_hash)
+            .fetch_one(&mut *transaction)
             .await?;
-        // A second sending waits here for the first to commit or to fail.
-        let inserted = sqlx::query(
-            "insert into millstream.mutations (person_id, mutation_id, payload_hash) values ($1, $2, $3)
-             on conflict do nothing",
-        )
-        .bind(person.0)
-        .bind(mutation.0)
-        .bind(&payload_hash)
-        .execute(&mut *transaction)
-        .await?;
-        if inserted.rows_affected() == 1 {
+        if is_new {
             let outcome = change(&mut transaction).await?;
             if outcome == Outcome::Unchanged {
                 sqlx::query("update millstream.mutations set xid = null where person_id = $1 and mutation_id = $2")
@@ -193,32 +193,16 @@ impl Database {
         let written = Written { data, xid, snapshot: stamp.snapshot, epoch: stamp.epoch };
         let json = serde_json::to_value(&written).map_err(|_| ApiError::internal())?;
 
-        // Losing this update in a crash costs nothing: the next sending reads and stores again.
-        let mut transaction = self.app.begin().await?;
-        sqlx::query("select set_config('millstream.person', $1, true), set_config('synchronous_commit', 'off', true)")
-            .bind(person.to_string())
-            .execute(&mut *transaction)
+        let before: Option<serde_json::Value> = sqlx::query_scalar("select millstream.store_answer($1, $2, $3)")
+            .bind(person.0)
+            .bind(mutation.0)
+            .bind(&json)
+            .fetch_one(&self.app)
             .await?;
-        let kept = sqlx::query(
-            "update millstream.mutations set answer = $3 where person_id = $1 and mutation_id = $2 and answer is null",
-        )
-        .bind(person.0)
-        .bind(mutation.0)
-        .bind(&json)
-        .execute(&mut *transaction)
-        .await?;
-        if kept.rows_affected() == 1 {
-            transaction.commit().await?;
-            return Ok(written);
+        match before {
+            None => Ok(written),
+            Some(before) => serde_json::from_value(before).map_err(|_| ApiError::internal()),
         }
-        let stored: serde_json::Value =
-            sqlx::query_scalar("select answer from millstream.mutations where person_id = $1 and mutation_id = $2")
-                .bind(person.0)
-                .bind(mutation.0)
-                .fetch_one(&mut *transaction)
-                .await?;
-        transaction.rollback().await?;
-        serde_json::from_value(stored).map_err(|_| ApiError::internal())
     }
 
     /// Runs `body` as this person in one transaction, without a stamp: for what no cache holds.
@@ -227,7 +211,7 @@ impl Database {
         actor: Actor,
         body: impl for<'c> FnOnce(&'c mut PgConnection) -> Step<'c, T>,
     ) -> Result<T, ApiError> {
-        let mut transaction = self.app.begin().await?;
+        let mut transaction = self.begin("begin").await?;
         sqlx::query("select set_config('millstream.person', $1, true)")
             .bind(actor.setting())
             .execute(&mut *transaction)

@@ -426,7 +426,7 @@ mod tests {
         board.heard(tick("11:11:", &[], &[1]), &[tab(1), tab(2)]);
         board.take_passing();
         let rights = ServerFrame::Rights {
-            organizations: vec![Rights { organization: organization(), standing: Standing::Removed }],
+            organizations: vec![Rights { organization: organization(), standing: Standing::Removed, by: None }],
         };
         board.heard(rights.clone(), &[tab(1), tab(2)]);
         assert_eq!(told(&mut board, tab(2)), [rights]);

@@ -6,6 +6,7 @@ use crate::key::{OrganizationId, PersonId, WireKey};
 use crate::overlay::MutationId;
 use crate::snapshot::{Epoch, Snapshot, Stamp, Xid};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// The WebSocket subprotocol; its name carries the version.
 pub const PROTOCOL: &str = "millstream.v1";
@@ -54,6 +55,33 @@ impl<T> Written<T> {
     }
 }
 
+/// Several mutations in one request; docs/api.md says how they are carried out.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Batch {
+    pub calls: Vec<BatchCall>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchCall {
+    /// As in the address, without what all have in common: `orders/update`.
+    pub function: String,
+    pub arguments: Box<RawValue>,
+}
+
+/// One answer a call, in their order; shorter where one failed in passing, for then the rest were not begun.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct BatchAnswers {
+    pub answers: Vec<BatchAnswer>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct BatchAnswer {
+    pub status: u16,
+    pub body: Box<RawValue>,
+}
+
 /// The client's own name for a key that it watches, unique within a connection.
 pub type WatchNumber = u32;
 
@@ -81,6 +109,39 @@ pub struct Watch {
     pub key: WireKey,
     pub snapshot: Snapshot,
     pub epoch: Epoch,
+}
+
+/// What is asked by HTTP where no socket gets through; nothing that is not named is watched.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Question {
+    /// Of the last answer, both; none in the first question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<Snapshot>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
+    /// Answered before, and watched still: asked about as of the cursor.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<Held>,
+    /// Asked about for the first time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watch: Vec<Watch>,
+    /// Where something was refused: who may see nothing there has to hear when that changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub organizations: Vec<OrganizationId>,
+}
+
+/// A key that is still watched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    pub number: WatchNumber,
+    #[serde(flatten)]
+    pub key: WireKey,
+}
+
+/// The answer to a [`Question`]: what a socket that stood since its cursor would have said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    pub frames: Vec<ServerFrame>,
 }
 
 /// A frame from the server.
@@ -213,17 +274,30 @@ impl From<RefusedRead> for Refused {
 }
 
 /// What became of the person's rights in an organization.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rights {
     pub organization: OrganizationId,
     pub standing: Standing,
+    /// What was read in a snapshot that sees all of these was read by the new rights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<By>,
+}
+
+/// Transactions of one epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct By {
+    pub xids: Vec<Xid>,
+    pub epoch: Epoch,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
-    /// Still a member, with other rights or newly: what is held is stale, and may be watched again.
+    /// Still a member, with other rights or newly, who may see all that they could: what is held is stale, and may be
+    /// watched again.
     Changed,
+    /// Still a member, who may perhaps no longer see all that is held: nothing of it is shown until it has been read again.
+    Narrowed,
     /// No longer a member: what is held is to be wiped.
     Removed,
 }
@@ -273,7 +347,58 @@ mod tests {
                 r#"{{"type":"watch","keys":[{{"number":1,"organization":"{ONE}","table":"orders","record":"{ONE}","snapshot":"7:9:8","epoch":"{ONE}"}}]}}"#
             ),
         );
+        let narrowed = Rights {
+            organization: OrganizationId(uuid::Uuid::from_u128(1)),
+            standing: Standing::Narrowed,
+            by: Some(By { xids: vec![Xid(7)], epoch: Epoch(uuid::Uuid::from_u128(1)) }),
+        };
+        stands_as(
+            &ServerFrame::Rights { organizations: vec![narrowed] },
+            &format!(
+                r#"{{"type":"rights","organizations":[{{"organization":"{ONE}","standing":"narrowed","by":{{"xids":[7],"epoch":"{ONE}"}}}}]}}"#
+            ),
+        );
         stands_as(&ServerFrame::Pong { at: 5 }, r#"{"type":"pong","at":5}"#);
+    }
+
+    #[test]
+    fn a_question_by_http_and_its_answer_stand_as_the_protocol_says() {
+        let organization = OrganizationId(uuid::Uuid::from_u128(1));
+        let epoch = Epoch(uuid::Uuid::from_u128(1));
+        let key = |list, record| WireKey { organization, table: "orders".to_owned(), list, record };
+        let question = Question {
+            cursor: Some("7:9:8".parse().expect("a snapshot")),
+            epoch: Some(epoch),
+            held: vec![Held { number: 1, key: key(None, Some(organization.0)) }],
+            watch: vec![Watch {
+                number: 2,
+                key: key(Some(serde_json::json!({})), None),
+                snapshot: "8:9:8".parse().expect("a snapshot"),
+                epoch,
+            }],
+            organizations: vec![],
+        };
+        stands_as(
+            &question,
+            &format!(
+                r#"{{"cursor":"7:9:8","epoch":"{ONE}","held":[{{"number":1,"organization":"{ONE}","table":"orders","record":"{ONE}"}}],"watch":[{{"number":2,"organization":"{ONE}","table":"orders","list":{{}},"snapshot":"8:9:8","epoch":"{ONE}"}}]}}"#
+            ),
+        );
+        stands_as(&Question::default(), "{}");
+        let tick = Tick {
+            cursor: "9:9:".parse().expect("a snapshot"),
+            epoch,
+            stale: vec![Stale { number: 1, xids: vec![Xid(8)] }],
+            watching: vec![2],
+            refused: vec![],
+            mutations: vec![],
+        };
+        stands_as(
+            &Reply { frames: vec![ServerFrame::Hello { person: PersonId(organization.0) }, ServerFrame::Tick(tick)] },
+            &format!(
+                r#"{{"frames":[{{"type":"hello","person":"{ONE}"}},{{"type":"tick","cursor":"9:9:","epoch":"{ONE}","stale":[{{"number":1,"xids":[8]}}],"watching":[2]}}]}}"#
+            ),
+        );
     }
 
     #[test]

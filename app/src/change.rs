@@ -3,6 +3,7 @@
 
 use millstream::Dispute;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// A field's change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,11 @@ impl<T: Clone> Change<T> {
         Self { from: self.to.clone(), to: self.from.clone() }
     }
 
+    /// The same change to another value.
+    pub fn to(change: &Self, to: T) -> Self {
+        Self { from: change.from.clone(), to }
+    }
+
     /// The same change, begun from what is there now.
     pub fn rebased(change: &Option<Self>, current: &T) -> Option<Self> {
         change.as_ref().map(|change| Self { from: current.clone(), to: change.to.clone() })
@@ -38,6 +44,7 @@ impl<T: Clone> Change<T> {
 
 /// Gathers the fields that the person and somebody else changed to different values, for the person to decide.
 pub struct Disputes {
+    row: Uuid,
     by: Option<String>,
     at: i64,
     found: Vec<Dispute>,
@@ -45,8 +52,8 @@ pub struct Disputes {
 
 impl Disputes {
     /// Over a row that was last changed by this person at this time.
-    pub fn over(by: &Option<String>, at: i64) -> Self {
-        Self { by: by.clone(), at, found: Vec::new() }
+    pub fn over(row: impl Into<Uuid>, by: &Option<String>, at: i64) -> Self {
+        Self { row: row.into(), by: by.clone(), at, found: Vec::new() }
     }
 
     /// A field, given as a person would read its values.
@@ -62,6 +69,7 @@ impl Disputes {
             && change.to != *current
         {
             self.found.push(Dispute {
+                row: self.row,
                 field: name,
                 mine: read(&change.to),
                 theirs: read(current),

@@ -6,9 +6,12 @@
 // The arguments of a server function are the fields of its request.
 #![allow(clippy::too_many_arguments)]
 
+pub mod away;
 pub mod catalogue;
 pub mod change;
+pub mod core_data;
 pub mod customers;
+pub mod devtools;
 pub mod lazy;
 pub mod offline;
 pub mod orders;

@@ -12,6 +12,7 @@ use crate::change::Change;
 use crate::customers::CustomerId;
 use millstream::key::{Dependency, Facet};
 use millstream::live::{ListQuery, RecordQuery};
+use millstream::pages::{Page, PageOf, Paged};
 use millstream::{ApiError, Live, MutationId, OrganizationId, PersonId, Read};
 use serde::{Deserialize, Serialize};
 #[cfg(feature = "ssr")]
@@ -118,26 +119,8 @@ fn newest_first() -> Sort {
     Sort::Newest
 }
 
-/// Which page of a list: it begins after, or ends before, a row that is named by a cursor.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PageOf {
-    #[default]
-    First,
-    After(String),
-    Before(String),
-}
-
 /// A page of orders.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct OrderPage {
-    pub rows: Vec<OrderRow>,
-    /// How many orders the filter matches.
-    pub total: i64,
-    /// The cursors of the pages around this one, where there are such.
-    pub previous: Option<String>,
-    pub next: Option<String>,
-}
+pub type OrderPage = Page<OrderRow>;
 
 /// What an update changes; fields that are absent stay.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -201,12 +184,32 @@ impl ListQuery for Orders {
         pending: Vec<MutationId>,
     ) -> Result<Read<OrderPage>, ApiError> {
         let OrderParameters { status, customer_id, sort, page } = parameters;
-        let (after, before) = match page {
+        let (after, until) = match page {
             PageOf::First => (None, None),
-            PageOf::After(cursor) => (Some(cursor), None),
-            PageOf::Before(cursor) => (None, Some(cursor)),
+            PageOf::After(start) => (Some(start), None),
+            PageOf::UpTo(end) => (None, Some(end)),
+            PageOf::Between(start, end) => (Some(start.unwrap_or_else(|| START.to_owned())), Some(end)),
         };
-        api::list(organization, status, customer_id, Some(sort), after, before, pending).await
+        api::list(organization, status, customer_id, Some(sort), after, until, pending).await
+    }
+}
+
+/// What `after` says to mean the beginning of a list.
+const START: &str = "start";
+
+impl Paged for Orders {
+    type Row = OrderRow;
+
+    fn page(parameters: &OrderParameters) -> &PageOf {
+        &parameters.page
+    }
+
+    fn turned(parameters: &OrderParameters, page: PageOf) -> OrderParameters {
+        OrderParameters { page, ..parameters.clone() }
+    }
+
+    fn id(row: &OrderRow) -> Uuid {
+        row.id.0
     }
 }
 

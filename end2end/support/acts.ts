@@ -1,6 +1,6 @@
 // What people do on the screens, in one line each.
 
-import type { Locator } from '@playwright/test';
+import { expect, type Locator } from '@playwright/test';
 import type { Screen } from './screen';
 
 export async function createOrder(screen: Screen, title: string, customer: string): Promise<void> {
@@ -58,4 +58,12 @@ export async function signUp(screen: Screen, name: string, email: string, passwo
   await screen.page.getByLabel('Email').fill(email);
   await screen.page.getByLabel('Password').fill(password);
   await screen.page.getByRole('button', { name: 'Create account' }).click();
+}
+
+/** Scrolls to the end of a list, again and again, until it says that so much of it is shown. */
+export async function scrollUntil(screen: Screen, says: RegExp): Promise<void> {
+  await expect(async () => {
+    await screen.page.evaluate(() => window.scrollTo(0, document.documentElement.scrollHeight));
+    await expect(screen.page.getByRole('navigation', { name: 'Pages' }).getByText(says)).toBeVisible({ timeout: 500 });
+  }).toPass();
 }

@@ -189,6 +189,39 @@ export class Screen {
     await expect.poll(isPast, { message: `a tick beyond transaction ${xid}` }).toBe(true);
   }
 
+  /** Waits until the device keeps a value under a key that names this. */
+  async keeps(name: string): Promise<void> {
+    const isKept = () =>
+      this.page.evaluate(async (name) => {
+        const databases = await indexedDB.databases();
+        for (const { name: database } of databases.filter((found) => found.name?.startsWith('millstream '))) {
+          const keys = await new Promise<IDBValidKey[]>((done, failed) => {
+            const opening = indexedDB.open(database ?? '');
+            opening.onerror = () => failed(opening.error);
+            opening.onsuccess = () => {
+              const all = opening.result.transaction('values').objectStore('values').getAllKeys();
+              all.onerror = () => failed(all.error);
+              all.onsuccess = () => {
+                opening.result.close();
+                done(all.result);
+              };
+            };
+          });
+          if (keys.some((key) => String(key).includes(name))) return true;
+        }
+        return false;
+      }, name);
+    await expect.poll(isKept, { message: `a kept value of ${name}` }).toBe(true);
+  }
+
+  /** The tab dies at once. One that is closed hears first that the network is back, where a test had taken it away, and sends. */
+  async dies(): Promise<void> {
+    const crashed = this.page.waitForEvent('crash');
+    this.page.goto('chrome://crash').catch(() => undefined);
+    await crashed;
+    await this.page.close();
+  }
+
   /** Forgets the requests made so far. */
   forgetCalls(): void {
     this.calls = [];

@@ -1,6 +1,6 @@
 // The list of orders: filters, sort and pages in the address, and the order's page under the keyboard.
 
-import { title } from '../support/acts';
+import { scrollUntil, title } from '../support/acts';
 import type { Company } from '../support/company';
 import { psql } from '../support/database';
 import type { Screen } from '../support/screen';
@@ -22,36 +22,74 @@ function titles(screen: Screen): Promise<string[]> {
   return screen.page.getByRole('row').getByRole('link').allTextContents();
 }
 
-test('pages show every order once, in order, and each has its address', async ({ company, open }) => {
+test('a list grows as one scrolls, and shows every order once, in order', async ({ company, open }) => {
   await fill(company);
   const expected = (
     await psql(`select title from sales_orders where organization_id = :'it' order by created_at desc, id desc;`, { it: company.id })
   ).split('\n');
   const ada = await open(company.ada, company.path('orders'));
   await ada.live();
-  const next = ada.page.getByRole('link', { name: 'Next' });
-  const previous = ada.page.getByRole('link', { name: 'Previous' });
-  const shows = (from: number, to: number) => expect.poll(() => titles(ada)).toEqual(expected.slice(from, to));
-
   await expect(ada.page.getByRole('heading', { level: 1 })).toHaveText('Orders 120');
-  await shows(0, 50);
-  await expect(previous).toHaveCount(0);
-  await next.click();
-  await shows(50, 100);
-  await expect(ada.page).toHaveURL(/[?&]after=/);
-  await ada.page.reload();
-  await shows(50, 100);
+  await expect.poll(() => titles(ada)).toEqual(expected.slice(0, 50));
+  await expect(ada.main).toContainText('50 of 120 shown');
+  ada.forgetCalls();
+  await scrollUntil(ada, /^120 shown$/);
+  expect(await titles(ada)).toEqual(expected);
+  expect(ada.reads(), 'each page is read once, what was there not again').toEqual(['GET orders/list', 'GET orders/list']);
+  await expect(ada.page.getByRole('link', { name: 'Show more' })).toHaveCount(0);
+});
+
+test('from a page in the middle a list grows both ways, by keyboard too', async ({ company, open }) => {
+  await fill(company);
+  const expected = (
+    await psql(`select title from sales_orders where organization_id = :'it' order by created_at desc, id desc;`, { it: company.id })
+  ).split('\n');
+  const ada = await open(company.ada, company.path('orders'));
   await ada.live();
-  await next.click();
-  await shows(100, 120);
-  await expect(next).toHaveCount(0);
-  await previous.click();
-  await shows(50, 100);
-  await expect(ada.page).toHaveURL(/[?&]before=/);
-  await previous.click();
-  await shows(0, 50);
-  await ada.page.goBack();
-  await shows(50, 100);
+  const address = await ada.page.getByRole('link', { name: 'Show more' }).getAttribute('href');
+  await ada.page.goto(address ?? '');
+  await ada.live();
+  await expect.poll(() => titles(ada)).toEqual(expected.slice(50, 100));
+  await ada.page.getByRole('link', { name: 'Show previous' }).press('Enter');
+  await expect.poll(() => titles(ada)).toEqual(expected.slice(0, 100));
+  await expect(ada.page.getByRole('link', { name: 'Show previous' })).toHaveCount(0);
+  await ada.page.getByRole('link', { name: 'Show more' }).press('Enter');
+  await expect.poll(() => titles(ada)).toEqual(expected);
+  // What is made now stands before the first of them, on the page that has become the first.
+  await company.order('The latest');
+  await expect.poll(() => titles(ada)).toEqual(['The latest', ...expected]);
+});
+
+test('of ten thousand orders those near the view are in the document, and those in view are live', async ({ company, open }) => {
+  await psql(
+    `insert into sales_orders (id, organization_id, title, customer_id, created_at)
+     select gen_random_uuid(), :'it', 'Part ' || lpad(n::text, 5, '0'), :'customer', timestamptz '2026-01-01' + n * interval '1 second'
+     from generate_series(1, 10000) n;`,
+    { it: company.id, customer: company.customers[0].id },
+  );
+  const ada = await open(company.ada, company.path('orders'));
+  await ada.live();
+  await scrollUntil(ada, /^500 of 10000 shown$/);
+  await ada.page.evaluate(() => window.scrollTo(0, document.documentElement.scrollHeight / 2));
+  await expect.poll(async () => (await titles(ada)).length, { message: 'rows in the document' }).toBeLessThan(150);
+  // The page has come to rest where it is, and so have its watches.
+  const inView = () =>
+    ada.page.evaluate(() =>
+      [...document.querySelectorAll('tr[data-id]')].find((row) => row.getBoundingClientRect().top > 200)?.querySelector('a')?.textContent?.trim(),
+    );
+  const before = (await inView()) ?? '';
+  expect(before).toMatch(/^Part 09[6-9]/);
+  await ada.live();
+  ada.forgetCalls();
+  await psql(`update sales_orders set title = 'In view' where organization_id = :'it' and title = :'title';`, { it: company.id, title: before });
+  await expect(ada.row('In view')).toBeVisible();
+  const reads = ada.reads().filter((call) => call === 'GET orders/list').length;
+  expect(reads, 'of ten pages, those in and around the view are read again').toBeLessThanOrEqual(4);
+  // What changed out of view is right when it comes back into it.
+  await psql(`update sales_orders set title = 'At the top' where organization_id = :'it' and title = 'Part 10000';`, { it: company.id });
+  await ada.page.evaluate(() => window.scrollTo(0, 0));
+  await expect(ada.row('At the top')).toBeVisible();
+  await expect(ada.row('Part 09999')).toBeVisible();
 });
 
 test('filters and sort live in the address', async ({ company, open }) => {
@@ -80,8 +118,9 @@ test('filters and sort live in the address', async ({ company, open }) => {
   // From the second page, a filter leads to the first of its own.
   await ada.page.goto(company.path('orders?status=draft'));
   await ada.live();
-  await ada.page.getByRole('link', { name: 'Next' }).click();
+  await ada.page.goto((await ada.page.getByRole('link', { name: 'Show more' }).getAttribute('href')) ?? '');
   await expect(ada.page).toHaveURL(/status=draft&after=/);
+  await ada.live();
   await filter.getByLabel('Status').selectOption({ label: 'Any' });
   await expect(ada.page).toHaveURL(company.path('orders'));
 });
@@ -98,15 +137,9 @@ for (const [sort, key] of [
     const expected = (await psql(`select title from sales_orders where organization_id = :'it' order by ${key};`, { it: company.id })).split('\n');
     const ada = await open(company.ada, company.path(`orders?sort=${sort}`));
     await ada.live();
-    const next = ada.page.getByRole('link', { name: 'Next' });
-    const shows = (from: number, to: number) => expect.poll(() => titles(ada)).toEqual(expected.slice(from, to));
-    await shows(0, 50);
-    await next.click();
-    await shows(50, 100);
-    await next.click();
-    await shows(100, 120);
-    await ada.page.getByRole('link', { name: 'Previous' }).click();
-    await shows(50, 100);
+    await expect.poll(() => titles(ada)).toEqual(expected.slice(0, 50));
+    await scrollUntil(ada, /^120 shown$/);
+    expect(await titles(ada)).toEqual(expected);
   });
 }
 
@@ -114,14 +147,12 @@ test('a change moves the later pages too, live', async ({ company, open }) => {
   await fill(company);
   const ada = await open(company.ada, company.path('orders'));
   await ada.live();
-  await ada.page.getByRole('link', { name: 'Next' }).click();
-  await expect(ada.page).toHaveURL(/after=/);
-  await expect.poll(async () => (await titles(ada)).length).toBe(50);
+  await scrollUntil(ada, /^120 shown$/);
   await ada.live();
-  const [first] = await titles(ada);
-  await psql(`delete from sales_orders where organization_id = :'it' and title = :'title';`, { it: company.id, title: first });
-  await expect(ada.row(first)).toHaveCount(0);
-  await expect.poll(async () => (await titles(ada)).length).toBe(50);
+  const all = await titles(ada);
+  await psql(`delete from sales_orders where organization_id = :'it' and title = :'title';`, { it: company.id, title: all[110] });
+  await expect(ada.row(all[110])).toHaveCount(0);
+  await expect.poll(() => titles(ada)).toEqual(all.filter((_, at) => at !== 110));
   await expect(ada.page.getByRole('heading', { level: 1 })).toHaveText('Orders 119');
 });
 

@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import { psql, rows } from '../support/database';
 import { type Company, type Person, type Written, anEmail, PASSWORD } from '../support/company';
-import { expect, test } from '../support/test';
+import { expect, hold, test } from '../support/test';
 
 test('a removed member’s screen closes within a second and hears no more, while the others go on', async ({ company, open }) => {
   const order = await company.order('Secret gears');
@@ -21,7 +21,7 @@ test('a removed member’s screen closes within a second and hears no more, whil
   await expect(ben.toast('You are no longer a member of this organization.')).toBeVisible();
   await expect(ben.page.getByText('Secret gears')).toHaveCount(0);
   await expect(ada.row(company.ben.name)).toHaveCount(0);
-  expect(ben.heard.flatMap((frame) => frame.organizations ?? [])).toEqual([{ organization: company.id, standing: 'removed' }]);
+  expect(ben.heard.flatMap((frame) => frame.organizations ?? [])).toMatchObject([{ organization: company.id, standing: 'removed' }]);
 
   ben.heard = [];
   ben.forgetCalls();
@@ -30,6 +30,37 @@ test('a removed member’s screen closes within a second and hears no more, whil
   expect(ben.heard.flatMap((frame) => frame.stale ?? []), 'told to the removed member').toEqual([]);
   expect(ben.reads().filter((call) => call !== 'GET session/me')).toEqual([]);
   expect((await company.ben.get('orders/list', { organization: company.id })).status()).toBe(404);
+});
+
+test('where rights become less, what was shown is gone before the new read answers; where they grow, nothing flickers', async ({
+  company,
+  open,
+}) => {
+  await company.order('Secret gears');
+  const cleo = await company.hire('Cleo Cray', 'viewer');
+  const screen = await open(cleo, company.path('orders'));
+  await screen.live();
+  const role = (role: string) =>
+    psql(`update memberships set role = :'role' where person_id = :'who' and organization_id = :'it';`, {
+      role,
+      who: cleo.id,
+      it: company.id,
+    });
+  const read = await hold(screen.page, 'orders/list**');
+  await role('planner');
+  await read.arrived;
+  await expect(screen.row('Secret gears')).toBeVisible();
+  read.release();
+  await screen.live();
+
+  // What is at hand on every page is asked for once more too, and refused.
+  screen.excuse(/status of 403/);
+  const lesser = await hold(screen.page, 'orders/list**');
+  await role('supplier');
+  await lesser.arrived;
+  await expect(screen.page.getByText('Secret gears')).toHaveCount(0);
+  lesser.release();
+  await expect(screen.page.getByText('Secret gears')).toHaveCount(0);
 });
 
 test('one may leave an organization by oneself', async ({ company, open }) => {

@@ -1,7 +1,8 @@
 // What one did can be taken back.
 
-import { deleteOrder, rename, title } from '../support/acts';
+import { addLine, deleteOrder, rename, title } from '../support/acts';
 import { psql } from '../support/database';
+import type { Screen } from '../support/screen';
 import { expect, test } from '../support/test';
 
 test('a deleted order comes back whole in both windows', async ({ company, open }) => {
@@ -31,6 +32,22 @@ test('z takes the last change back and Shift+z does it again', async ({ company,
   await expect(title(ben)).toHaveValue('Rotor discs, thin');
   await ada.page.keyboard.press('Control+z');
   await expect(title(ben)).toHaveValue('Rotor discs');
+});
+
+test('a removed line comes back where it stood', async ({ company, open }) => {
+  const order = await company.order('Rotor discs');
+  const ada = await open(company.ada, company.path(`orders/${order.id}`));
+  const ben = await open(company.ben, company.path(`orders/${order.id}`));
+  await Promise.all([ada.live(), ben.live()]);
+  for (const [description, quantity] of [['Disc', '2'], ['Hub', '1'], ['Bolt', '12']]) await addLine(ada, description, quantity);
+  const descriptions = (screen: Screen) => () =>
+    screen.page.getByRole('textbox', { name: /^Description of line/ }).evaluateAll((all) => all.map((input) => (input as HTMLInputElement).value));
+  await expect.poll(descriptions(ben)).toEqual(['Disc', 'Hub', 'Bolt']);
+  await ada.page.getByRole('button', { name: 'Remove line 2' }).click();
+  await expect.poll(descriptions(ben)).toEqual(['Disc', 'Bolt']);
+  await ada.page.getByRole('region', { name: 'Notifications' }).getByRole('button', { name: 'Undo' }).click();
+  await expect.poll(descriptions(ada)).toEqual(['Disc', 'Hub', 'Bolt']);
+  await expect.poll(descriptions(ben)).toEqual(['Disc', 'Hub', 'Bolt']);
 });
 
 test('what somebody else has changed since is not taken back, and the page says why', async ({ company, open }) => {

@@ -17,11 +17,16 @@ const MOST_DISCARDED: usize = 8 * 1024 * 1024;
 /// The middleware around `/api`.
 pub(crate) async fn as_api_errors(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
-    let mut response = next.run(request).await;
-    if response.status().is_client_error() || response.status().is_server_error() {
-        response = corrected(&path, response).await;
-    }
+    let mut response = in_our_words(&path, next.run(request).await).await;
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The response as it is, or the error that it is as one of ours.
+pub(crate) async fn in_our_words(path: &str, response: Response) -> Response {
+    if response.status().is_client_error() || response.status().is_server_error() {
+        return corrected(path, response).await;
+    }
     response
 }
 

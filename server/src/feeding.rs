@@ -65,7 +65,7 @@ pub(crate) async fn run(
                 if pace.succeeded(began, is_news(&batch)) == Was::Away {
                     tracing::info!("the feed goes on");
                 }
-                hub.apply(batch);
+                hub.apply(batch).await;
                 pulse.beat();
                 began + pace.pause(began)
             }

@@ -2,6 +2,7 @@
 //! Nothing here knows a page; the product is `app`, the engine `millstream`.
 
 mod answers;
+mod batch;
 mod boot_check;
 pub mod configuration;
 pub mod demo;

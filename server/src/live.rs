@@ -1,15 +1,16 @@
-//! `GET /live`: who may open the live connection. What happens on it is the hub's business.
+//! `GET /live`: who may open the live connection. `POST /live`: who may ask without one. What is said is the hub's business.
 
 use crate::answers;
 use crate::routes::Web;
 use crate::session_layer;
 use app::request::Caller;
-use axum::Extension;
-use axum::extract::State;
+use axum::body::to_bytes;
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
-use millstream::wire::PROTOCOL;
+use axum::{Extension, Json};
+use millstream::wire::{PROTOCOL, Reply};
 use millstream::{ApiError, Kind, hub};
 
 const LARGEST_MESSAGE: usize = 256 * 1024;
@@ -52,6 +53,24 @@ pub(crate) async fn connect(
             let stands = || session_layer::stands(&web.services.database, &caller.token_hash);
             hub::serve(web.hub, socket, caller.person, caller.session, stands).await;
         })
+}
+
+/// The client's question: as many keys as a connection may watch, each with a long name.
+const LARGEST_QUESTION: usize = 2 * 1024 * 1024;
+
+pub(crate) async fn ask(
+    State(web): State<Web>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Json<Reply>, Response> {
+    let Some(caller) = caller.0 else { return Err(answers::error(ApiError::unauthenticated())) };
+    web.limits.question(caller.session)?;
+    let request = answers::whole(request, LARGEST_QUESTION).await.map_err(answers::error)?;
+    let body = to_bytes(request.into_body(), LARGEST_QUESTION).await.unwrap_or_default();
+    let question = serde_json::from_slice(&body).map_err(|why| {
+        answers::error(ApiError::new(Kind::Malformed, format!("This question cannot be read: {why}.")))
+    })?;
+    web.hub.answer(caller.person, question).await.map(Json).map_err(answers::error)
 }
 
 /// Where the request says it comes from. A browser sends no preflight for a WebSocket, but it sends these.

@@ -9,6 +9,10 @@ use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::{fs, io};
 
+/// How the files begin that only few load, when they ask for them: the developers' tools. They are kept where they have been
+/// loaded, and not fetched ahead.
+const ASKED_FOR: &str = "split_lazy_drawer";
+
 const WORKER: &str = include_str!("offline/worker.js");
 
 /// `GET /sw.js`, for the program in the folder `pkg`, which is served at `at`.
@@ -17,10 +21,15 @@ pub(crate) fn worker(pkg: &Path, at: &str) -> Router {
         tracing::warn!("{} cannot be read, so no page starts: {why}", pkg.display());
         Vec::new()
     });
-    let paths: Vec<_> = program.iter().map(|(name, _)| format!("{at}/{name}")).collect();
+    let (asked_for, all): (Vec<_>, Vec<_>) = program.iter().partition(|(name, _)| name.starts_with(ASKED_FOR));
+    let list = |files: Vec<&(String, Vec<u8>)>| {
+        let paths: Vec<_> = files.iter().map(|(name, _)| format!("{at}/{name}")).collect();
+        serde_json::Value::from(paths).to_string()
+    };
     let script = WORKER
         .replace("%VERSION%", &version(&program))
-        .replace("/* as built */ []", &serde_json::Value::from(paths).to_string());
+        .replace("/* as built */ []", &list(all))
+        .replace("/* where asked for */ []", &list(asked_for));
     let headers = [(header::CONTENT_TYPE, "text/javascript; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
     Router::new().route("/sw.js", get(move || async move { (headers, script).into_response() }))
 }
@@ -70,10 +79,12 @@ mod tests {
     async fn the_worker_names_what_is_to_be_kept() {
         let room = tempfile::tempdir().unwrap();
         fs::write(room.path().join("a.wasm"), "1").unwrap();
+        fs::write(room.path().join("split_lazy_drawer_1.wasm"), "1").unwrap();
         let request = axum::extract::Request::get("/sw.js").body(axum::body::Body::empty()).unwrap();
         let answer = tower::ServiceExt::oneshot(worker(room.path(), "/pkg"), request).await.unwrap();
         let script = axum::body::to_bytes(answer.into_body(), 100_000).await.unwrap();
         let script = String::from_utf8(script.to_vec()).unwrap();
+        assert!(script.contains(r#"const ASKED_FOR = ["/pkg/split_lazy_drawer_1.wasm"];"#), "{script}");
         assert!(script.contains(r#"const PROGRAM = ["/pkg/a.wasm"];"#) && !script.contains("%VERSION%"), "{script}");
     }
 }

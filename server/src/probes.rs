@@ -93,6 +93,7 @@ fn exposition(load: &Load, counters: &Counters) -> String {
         ("millstream_events_total", "Change events taken from the feed.", &counters.events),
         ("millstream_matches_total", "Watched keys that events made stale.", &counters.matches),
         ("millstream_watch_checks_total", "Checks of watches against the database.", &counters.watch_checks),
+        ("millstream_questions_total", "Questions answered by HTTP, without a live connection.", &counters.questions),
         ("millstream_revocations_total", "Memberships that ended.", &counters.revocations),
     ];
     let mut text = String::new();

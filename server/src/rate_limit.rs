@@ -1,5 +1,6 @@
-//! How often one address may try to sign in or up. Kept in memory, a node for itself: what it protects against is the
-//! guessing of passwords and the work of hashing them.
+//! How often one address may try to sign in or up, and one session may ask without a live connection. Kept in memory, a
+//! node for itself: what it protects against is the guessing of passwords and the work of hashing them, and of a page
+//! that asks without a pause.
 
 use crate::answers;
 use crate::routes::Web;
@@ -11,29 +12,45 @@ use axum::response::Response;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota};
 use millstream::{ApiError, Kind};
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use uuid::Uuid;
 
 const SIGN_UP: &str = "/api/session/sign_up";
 const SIGN_INS_A_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 const SIGN_UPS_A_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(119);
+const QUESTIONS_A_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(239);
 /// After so many checks the addresses that have not come lately are forgotten.
 const PRUNE_EVERY: u32 = 1_000;
 
-/// What has been tried lately, by address.
+/// What has been tried lately, by address or session.
 pub(crate) struct Limits {
-    sign_in: Limit,
-    sign_up: Limit,
+    sign_in: Limit<IpAddr>,
+    sign_up: Limit<IpAddr>,
+    questions: Limit<Uuid>,
 }
 
 impl Limits {
     pub(crate) fn new() -> Self {
-        Self { sign_in: Limit::new(SIGN_INS_A_MINUTE), sign_up: Limit::new(SIGN_UPS_A_MINUTE) }
+        Self {
+            sign_in: Limit::new(SIGN_INS_A_MINUTE),
+            sign_up: Limit::new(SIGN_UPS_A_MINUTE),
+            questions: Limit::new(QUESTIONS_A_MINUTE),
+        }
     }
 
-    fn for_path(&self, path: &str) -> Option<&Limit> {
+    /// Lets the session ask once more.
+    ///
+    /// # Errors
+    /// The response that says when to come back.
+    pub(crate) fn question(&self, session: Uuid) -> Result<(), Response> {
+        self.questions.check(session).map_err(refusal)
+    }
+
+    fn for_path(&self, path: &str) -> Option<&Limit<IpAddr>> {
         match path {
             SIGN_IN => Some(&self.sign_in),
             SIGN_UP => Some(&self.sign_up),
@@ -42,13 +59,13 @@ impl Limits {
     }
 }
 
-struct Limit {
-    tried: DefaultKeyedRateLimiter<IpAddr>,
+struct Limit<Who: Hash + Eq + Clone> {
+    tried: DefaultKeyedRateLimiter<Who>,
     clock: DefaultClock,
     checks: AtomicU32,
 }
 
-impl Limit {
+impl<Who: Hash + Eq + Clone> Limit<Who> {
     fn new(a_minute: NonZeroU32) -> Self {
         Self {
             tried: DefaultKeyedRateLimiter::keyed(Quota::per_minute(a_minute)),
@@ -58,13 +75,13 @@ impl Limit {
     }
 
     /// # Errors
-    /// How long to wait, where the address has tried too often.
-    fn check(&self, address: IpAddr) -> Result<(), Duration> {
+    /// How long to wait, where it has been tried too often.
+    fn check(&self, who: Who) -> Result<(), Duration> {
         if self.checks.fetch_add(1, Ordering::Relaxed) % PRUNE_EVERY == PRUNE_EVERY - 1 {
             self.tried.retain_recent();
             self.tried.shrink_to_fit();
         }
-        self.tried.check_key(&address).map_err(|not_until| not_until.wait_time_from(self.clock.now()))
+        self.tried.check_key(&who).map_err(|not_until| not_until.wait_time_from(self.clock.now()))
     }
 }
 
@@ -118,7 +135,7 @@ mod tests {
 
     #[test]
     fn an_address_is_let_through_twenty_times_and_others_are_not_counted_with_it() {
-        let limit = Limit::new(SIGN_INS_A_MINUTE);
+        let limit = Limit::<IpAddr>::new(SIGN_INS_A_MINUTE);
         let (one, other) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
         for _ in 0..20 {
             assert_eq!(limit.check(one), Ok(()));

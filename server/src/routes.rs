@@ -7,20 +7,21 @@ use crate::security_headers::{self, Transport};
 use crate::session_layer::{find_caller, find_page_owner};
 use crate::sign_in_form::Form;
 use crate::site::Watch;
-use crate::{live, offline, probes};
+use crate::{batch, live, offline, probes};
 use app::request::{Caller, Services};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state, map_response_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use leptos::config::LeptosOptions;
 use leptos::prelude::provide_context;
 use leptos::server_fn::axum::server_fn_paths;
 use leptos_axum::{ErrorHandler, LeptosRoutes};
 use millstream::hooks::RequestCache;
 use millstream::hub::Hub;
+use millstream::requests::API;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -58,6 +59,7 @@ pub(crate) fn router(
     let site = Router::new()
         .merge(api(&web)?)
         .merge(live_connection(&web))
+        .merge(live_questions(&web)?)
         .merge(operators(&web))
         .merge(pages(&web, options, watch))
         .layer(map_response_with_state(transport, security_headers::add));
@@ -66,10 +68,6 @@ pub(crate) fn router(
 
 /// Server functions, and the forms beside them. Read from the last layer to the first.
 fn api(web: &Web) -> Result<Router, ConfigError> {
-    let mut csrf = CsrfLayer::new();
-    if let Some(origin) = &web.public_origin {
-        csrf = csrf.add_trusted_origin(origin)?;
-    }
     let functions = Functions::registered();
     let answer = move |State(web): State<Web>, request: Request| async move {
         match function_or_form(&web, &functions, request).await {
@@ -83,7 +81,7 @@ fn api(web: &Web) -> Result<Router, ConfigError> {
         .route("/api/{*path}", any(answer))
         .layer(from_fn_with_state(web.clone(), find_caller))
         .layer(from_fn_with_state(web.clone(), rate_limit::limit))
-        .layer(csrf)
+        .layer(csrf(web)?)
         .layer(CatchPanicLayer::new())
         .layer(from_fn(answers::as_api_errors))
         .layer(CompressionLayer::new());
@@ -100,7 +98,15 @@ impl Functions {
         for (path, method) in server_fn_paths() {
             methods.entry(path).or_default().push(method);
         }
+        methods.entry(batch::PATH).or_default().push(Method::POST);
         Self(Arc::new(methods))
+    }
+
+    /// Whether it can be one of a batch. Signing in and out is no mutation, and bounded by address.
+    fn is_mutation(&self, function: &str) -> bool {
+        let path = format!("{API}{function}");
+        let is_post = self.0.get(path.as_str()).is_some_and(|methods| methods.contains(&Method::POST));
+        is_post && path != batch::PATH && !function.starts_with("session/")
     }
 }
 
@@ -126,9 +132,18 @@ async fn function_or_form(
     }
     // To what accepts HTML Leptos answers with a redirect, as if it came from a form; here it never does.
     request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    if path == batch::PATH {
+        let caller = request.extensions().get::<Caller>().and_then(|caller| caller.0.as_ref());
+        caller.ok_or_else(millstream::ApiError::unauthenticated)?;
+        return batch::answer(request, |function| functions.is_mutation(function), |call| function(web, call)).await;
+    }
+    Ok(function(web, request).await)
+}
+
+async fn function(web: &Web, request: Request) -> Response {
     let services = web.services.clone();
     let context = move || provide_context(services.clone());
-    Ok(leptos_axum::handle_server_fns_with_context(context, request).await.into_response())
+    leptos_axum::handle_server_fns_with_context(context, request).await.into_response()
 }
 
 fn live_connection(web: &Web) -> Router {
@@ -136,6 +151,25 @@ fn live_connection(web: &Web) -> Router {
         .route("/live", get(live::connect))
         .layer(from_fn_with_state(web.clone(), find_caller))
         .with_state(web.clone())
+}
+
+/// The same where no WebSocket gets through. Read from the last layer to the first.
+fn live_questions(web: &Web) -> Result<Router, ConfigError> {
+    let questions = Router::new()
+        .route("/live", post(live::ask))
+        .layer(from_fn_with_state(web.clone(), find_caller))
+        .layer(csrf(web)?)
+        .layer(CatchPanicLayer::new())
+        .layer(from_fn(answers::as_api_errors));
+    Ok(questions.with_state(web.clone()))
+}
+
+/// Nothing is done for a page of another site.
+fn csrf(web: &Web) -> Result<CsrfLayer, ConfigError> {
+    match &web.public_origin {
+        Some(origin) => CsrfLayer::new().add_trusted_origin(origin),
+        None => Ok(CsrfLayer::new()),
+    }
 }
 
 fn operators(web: &Web) -> Router {

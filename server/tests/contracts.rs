@@ -362,7 +362,7 @@ async fn every_read_refuses_malformed_values_by_name() {
         ("sort", "best", 400),
         ("customer_id", "x", 400),
         ("after", "x", 422),
-        ("before", "1_x", 422),
+        ("until", "1_x", 422),
         ("after", "2024-99-99T00:00:00_00000000-0000-0000-0000-000000000000", 422),
         ("after", "-_00000000-0000-0000-0000-000000000000", 422),
     ] {

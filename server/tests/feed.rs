@@ -145,25 +145,30 @@ async fn the_newer_of_two_snapshots_is_the_one_taken_later() {
     // Two connections, but each question is asked after the answer before.
     let mut taken: Vec<Snapshot> = Vec::new();
     let mut connections = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
-    for turn in 0..2_000 {
+    let mut distinct: BTreeSet<String> = BTreeSet::new();
+    let mut only_ended = 0;
+    // Until the writers have got in between often enough, however busy the machine is.
+    while taken.len() < 2_000 || distinct.len() <= 100 || only_ended == 0 {
+        assert!(taken.len() < 200_000, "the writers do not get in between: {} distinct, {only_ended}", distinct.len());
         let text: String = sqlx::query_scalar("select pg_current_snapshot()::text")
-            .fetch_one(&mut *connections[turn % 2])
+            .fetch_one(&mut *connections[taken.len() % 2])
             .await
             .unwrap();
-        taken.push(text.parse().unwrap());
+        let snapshot: Snapshot = text.parse().unwrap();
+        let is_ended = |before: &Snapshot| before.xmax() == snapshot.xmax() && *before != snapshot;
+        only_ended += usize::from(taken.last().is_some_and(is_ended));
+        distinct.insert(text);
+        taken.push(snapshot);
     }
     is_over.store(true, Ordering::Relaxed);
     for writer in writers {
         writer.await.unwrap();
     }
 
-    let distinct: BTreeSet<String> = taken.iter().map(ToString::to_string).collect();
-    let only_ended = taken.windows(2).filter(|pair| pair[0].xmax() == pair[1].xmax() && pair[0] != pair[1]).count();
     println!(
         "{} distinct snapshots, {only_ended} of them newer by a transaction that ended, none begun",
         distinct.len()
     );
-    assert!(distinct.len() > 100 && only_ended > 0, "the writers did not get in between");
     for (place, earlier) in taken.iter().enumerate() {
         for later in taken[place + 1..].iter().take(60) {
             assert!(later.covers(earlier), "{later} was taken after {earlier}");

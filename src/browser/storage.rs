@@ -1,10 +1,13 @@
 //! What this device keeps of a person, in IndexedDB: values with their stamps, and mutations that are not everywhere
 //! yet. One database a person; keys of values begin with their organization.
 
+use crate::kept::replaces;
 use crate::key::{OrganizationId, PersonId};
 use crate::overlay::MutationId;
 use crate::snapshot::Stamp;
-use idb::{Database, DatabaseEvent, Error, Factory, KeyRange, ObjectStoreParams, TransactionMode};
+use crate::tabs::Stored;
+use crate::wire::Read;
+use idb::{Database, DatabaseEvent, Error, Factory, KeyRange, ObjectStoreParams, Transaction, TransactionMode};
 use leptos::wasm_bindgen::{JsCast, JsValue};
 use serde::{Deserialize, Serialize};
 use web_sys::IdbDatabase;
@@ -19,7 +22,7 @@ const VERSION: u32 = 1;
 /// A value that nobody has read or renewed for so long (in milliseconds) is no longer kept.
 const KEEP: u64 = 30 * 24 * 60 * 60 * 1000;
 /// At most so many values are kept, the latest.
-const MOST_VALUES: usize = 5_000;
+const MOST_VALUES: usize = 20_000;
 
 pub(super) struct Storage {
     database: Database,
@@ -32,18 +35,9 @@ struct Kept {
     stamp: Stamp,
     /// When it was written, in milliseconds since 1970.
     at: u64,
-}
-
-/// A mutation as it is written down, and as tabs tell each other of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Stored {
-    pub(super) id: MutationId,
-    pub(super) organization: OrganizationId,
-    pub(super) name: String,
-    pub(super) body: String,
-    pub(super) progress: crate::client::Progress,
-    /// In words, for a release that can no longer read the body.
-    pub(super) label: String,
+    /// Mutations that it contains, though nothing had been heard of them yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    contains: Vec<MutationId>,
 }
 
 fn name_of(person: PersonId) -> String {
@@ -106,8 +100,8 @@ impl Storage {
                 Some(kept) if kept.at + KEEP > now && good.len() < MOST_VALUES => good.push((key, kept.stamp)),
                 _ => {
                     let key = JsValue::from_str(&key);
-                    values.delete(key.clone())?.await?;
-                    stamps.delete(key)?.await?;
+                    drop(values.delete(key.clone())?);
+                    drop(stamps.delete(key)?);
                 }
             }
         }
@@ -116,24 +110,32 @@ impl Storage {
     }
 
     /// A kept value with its stamp.
-    pub(super) async fn value(&self, key: &str) -> Result<Option<(Stamp, String)>, Error> {
+    pub(super) async fn value(&self, key: &str) -> Result<Option<Read<String>>, Error> {
         let transaction = self.database.transaction(&[VALUES, STAMPS], TransactionMode::ReadOnly)?;
         let key = JsValue::from_str(key);
         let stamp = transaction.object_store(STAMPS)?.get(key.clone())?.await?;
         let value = transaction.object_store(VALUES)?.get(key)?.await?;
-        let stamp = stamp.and_then(|stamp| read::<Kept>(&stamp)).map(|kept| kept.stamp);
-        Ok(stamp.zip(value.and_then(|value| value.as_string())))
+        let kept = stamp.and_then(|stamp| read::<Kept>(&stamp));
+        let found = kept.zip(value.and_then(|value| value.as_string()));
+        Ok(found.map(|(Kept { stamp: Stamp { snapshot, epoch }, contains, .. }, data)| Read {
+            data,
+            snapshot,
+            epoch,
+            contains,
+        }))
     }
 
     /// Keeps a value, unless a newer one is kept already.
-    pub(super) async fn keep(&self, key: &str, stamp: &Stamp, json: &str, now: u64) -> Result<(), Error> {
+    pub(super) async fn keep(&self, key: &str, value: &Read<String>, now: u64) -> Result<(), Error> {
         let transaction = self.database.transaction(&[VALUES, STAMPS], TransactionMode::ReadWrite)?;
         let (values, stamps) = (transaction.object_store(VALUES)?, transaction.object_store(STAMPS)?);
         let key = JsValue::from_str(key);
         let before = stamps.get(key.clone())?.await?.and_then(|before| read::<Kept>(&before));
-        if before.is_none_or(|before| before.stamp.epoch != stamp.epoch || stamp.covers(&before.stamp)) {
-            values.put(&JsValue::from_str(json), Some(&key))?.await?;
-            stamps.put(&text(&Kept { stamp: stamp.clone(), at: now }), Some(&key))?.await?;
+        let stamp = value.stamp();
+        if replaces(&stamp, before.as_ref().map(|before| &before.stamp)) {
+            values.put(&JsValue::from_str(&value.data), Some(&key))?.await?;
+            let kept = Kept { stamp, at: now, contains: value.contains.clone() };
+            stamps.put(&text(&kept), Some(&key))?.await?;
         }
         transaction.await?;
         Ok(())
@@ -146,10 +148,13 @@ impl Storage {
         Ok(all.iter().filter_map(read).collect())
     }
 
-    pub(super) async fn keep_mutation(&self, stored: &Stored) -> Result<(), Error> {
+    pub(super) async fn keep_mutations(&self, all: &[Stored]) -> Result<(), Error> {
         let transaction = self.database.transaction(&[MUTATIONS], TransactionMode::ReadWrite)?;
-        let key = JsValue::from_str(&stored.id.to_string());
-        transaction.object_store(MUTATIONS)?.put(&text(stored), Some(&key))?.await?;
+        let store = transaction.object_store(MUTATIONS)?;
+        for stored in all {
+            // Not waited for one by one: the transaction fails with any of them.
+            drop(store.put(&text(stored), Some(&JsValue::from_str(&stored.id.to_string())))?);
+        }
         transaction.commit()?.await?;
         Ok(())
     }
@@ -158,20 +163,28 @@ impl Storage {
         let transaction = self.database.transaction(&[MUTATIONS], TransactionMode::ReadWrite)?;
         let store = transaction.object_store(MUTATIONS)?;
         for id in ids {
-            store.delete(JsValue::from_str(&id.to_string()))?.await?;
+            drop(store.delete(JsValue::from_str(&id.to_string()))?);
         }
-        transaction.await?;
+        transaction.commit()?.await?;
         Ok(())
     }
 
     /// Removes all values of the organization.
     pub(super) async fn forget_values(&self, organization: OrganizationId) -> Result<(), Error> {
         let transaction = self.database.transaction(&[VALUES, STAMPS], TransactionMode::ReadWrite)?;
-        // '0' is what follows '/'.
-        let (from, to) = (format!("{organization}/"), format!("{organization}0"));
-        for store in [VALUES, STAMPS] {
-            let range = KeyRange::bound(&JsValue::from_str(&from), &JsValue::from_str(&to), None, Some(true))?;
-            transaction.object_store(store)?.delete(range)?.await?;
+        remove_values(&transaction, organization).await?;
+        transaction.await?;
+        Ok(())
+    }
+
+    /// Removes all values and mutations of the organization.
+    pub(super) async fn forget_all(&self, organization: OrganizationId) -> Result<(), Error> {
+        let transaction = self.database.transaction(&[VALUES, STAMPS, MUTATIONS], TransactionMode::ReadWrite)?;
+        remove_values(&transaction, organization).await?;
+        let mutations = transaction.object_store(MUTATIONS)?;
+        let all = mutations.get_all(None, None)?.await?;
+        for stored in all.iter().filter_map(read::<Stored>).filter(|stored| stored.organization == organization) {
+            mutations.delete(JsValue::from_str(&stored.id.to_string()))?.await?;
         }
         transaction.await?;
         Ok(())
@@ -180,6 +193,16 @@ impl Storage {
     pub(super) fn close(&self) {
         self.database.close();
     }
+}
+
+async fn remove_values(transaction: &Transaction, organization: OrganizationId) -> Result<(), Error> {
+    // '0' is what follows '/'.
+    let (from, to) = (format!("{organization}/"), format!("{organization}0"));
+    for store in [VALUES, STAMPS] {
+        let range = KeyRange::bound(&JsValue::from_str(&from), &JsValue::from_str(&to), None, Some(true))?;
+        transaction.object_store(store)?.delete(range)?.await?;
+    }
+    Ok(())
 }
 
 /// That something could not be kept is no reason to stop: what is on screen is right, it only will not survive the page.

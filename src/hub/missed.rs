@@ -3,10 +3,10 @@
 use super::registry::{Registry, Resolved};
 use crate::error::ApiError;
 use crate::feed::Event;
-use crate::key::{PersonId, Shape};
-use crate::snapshot::{Epoch, Xid};
+use crate::key::{OrganizationId, PersonId, Shape};
+use crate::snapshot::{Epoch, Snapshot, Stamp, Xid};
 use crate::wire::{Refused, Watch, WatchNumber};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
 
 /// A key that is about to be watched, with the stamp of the value that the client holds.
@@ -31,14 +31,49 @@ impl Candidate {
     }
 }
 
-/// What the event table holds from the candidates' oldest `xmin` on, in their organizations and for everybody.
+/// What is asked of the event table.
+pub(crate) struct Search {
+    /// Only what somebody who has seen this has not seen; none where nothing is asked about.
+    pub(crate) since: Option<Snapshot>,
+    pub(crate) organizations: BTreeSet<OrganizationId>,
+    /// Whose rights matter.
+    pub(crate) person: PersonId,
+}
+
+impl Search {
+    /// Only what time it is.
+    pub(crate) fn nothing(person: PersonId) -> Self {
+        Self { since: None, organizations: BTreeSet::new(), person }
+    }
+
+    /// For all keys at once, and for what concerns the person beyond `cursor`, where they have one.
+    pub(crate) fn of(person: PersonId, cursor: Option<&Stamp>, candidates: &[Candidate]) -> Self {
+        let held = candidates.iter().map(|candidate| &candidate.watch.snapshot);
+        let seen = held.chain(cursor.map(|cursor| &cursor.snapshot));
+        let since =
+            seen.fold(None, |met: Option<Snapshot>, seen| Some(met.map_or_else(|| seen.clone(), |met| met.meet(seen))));
+        let organizations = candidates.iter().map(|candidate| candidate.resolved.key.organization).collect();
+        Self { since, organizations, person }
+    }
+}
+
+/// What the event table holds of what was asked for: in the organizations, of the person, and for everybody.
 pub(crate) struct Beyond {
+    /// What the statement saw.
+    pub(crate) cursor: Snapshot,
     /// None where the database has just crashed and nobody has begun a new one.
     pub(crate) epoch: Option<Epoch>,
     /// Events of transactions before this one are no longer all kept.
     pub(crate) horizon: Xid,
     /// None where they are too many to be looked at one by one.
     pub(crate) events: Option<Vec<Event>>,
+}
+
+impl Beyond {
+    /// The cursor with its epoch, where there is one.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        Some(Stamp { snapshot: self.cursor.clone(), epoch: self.epoch? })
+    }
 }
 
 /// Why a value is stale.
@@ -64,8 +99,7 @@ pub(crate) fn missed(
             .filter(|_| beyond.epoch == Some(watch.epoch) && watch.snapshot.sees_all_before(beyond.horizon));
         let Some(events) = events else { return Some(Missed::Unknown) };
         let changes_rights = |event: &Event| {
-            registry.decides_rights(&event.change.table)
-                && event.person.is_none_or(|whose| whose == person)
+            changes_rights_of(registry, person, event)
                 && event.organization.is_none_or(|organization| organization == resolved.key.organization)
         };
         let changes_value = |event: &Event| {
@@ -82,11 +116,16 @@ pub(crate) fn missed(
     stale.collect()
 }
 
+/// Whether the event changes the person's rights, somewhere.
+pub(crate) fn changes_rights_of(registry: &Registry, person: PersonId, event: &Event) -> bool {
+    registry.decides_rights(&event.change.table) && event.person.is_none_or(|whose| whose == person)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::feed::EventKind;
-    use crate::key::{Change, Dependency, Facets, OrganizationId, QueryKey, WireKey};
+    use crate::key::{Change, Dependency, Facets, QueryKey, WireKey};
 
     const PERSON: PersonId = PersonId(Uuid::from_u128(1));
     const ORGANIZATION: OrganizationId = OrganizationId(Uuid::from_u128(2));
@@ -111,7 +150,8 @@ mod tests {
         let key = QueryKey { organization: ORGANIZATION, table: "orders", shape: Shape::Record(Uuid::nil()) };
         let watch = Watch { number: 1, key: WireKey::from(&key), snapshot: at.parse().expect(at), epoch: EPOCH };
         let resolved = Resolved { key, dependencies: vec![Dependency::all("orders")], is_narrowed: false };
-        let beyond = Beyond { epoch: Some(EPOCH), horizon: Xid(0), events: Some(vec![event]) };
+        let cursor = "9:9:".parse().expect("a snapshot");
+        let beyond = Beyond { cursor, epoch: Some(EPOCH), horizon: Xid(0), events: Some(vec![event]) };
         missed(&registry, PERSON, &[Candidate { watch, resolved }], &beyond).remove(&1)
     }
 

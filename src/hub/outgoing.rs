@@ -2,7 +2,7 @@
 
 use super::routing::Close;
 use crate::snapshot::{Stamp, Xid};
-use crate::wire::{Passed, Refused, Rights, ServerFrame, Stale, Tick, WatchNumber};
+use crate::wire::{Passed, Refused, Rights, ServerFrame, Stale, Standing, Tick, WatchNumber};
 use std::collections::BTreeMap;
 
 /// More transactions than this on one key are not named one by one: the value must then cover the frame's cursor.
@@ -37,6 +37,25 @@ impl Lag {
     }
 }
 
+/// Two changes of rights as one. Who was removed and is a member again may see less than before.
+fn after(first: &Rights, then: Rights) -> Rights {
+    let standing = match (first.standing, then.standing) {
+        (_, Standing::Removed) => Standing::Removed,
+        (Standing::Removed | Standing::Narrowed, _) => Standing::Narrowed,
+        (Standing::Changed, standing) => standing,
+    };
+    let by = match (&first.by, then.by) {
+        (Some(first), Some(mut then)) if first.epoch == then.epoch => {
+            then.xids.extend(&first.xids);
+            then.xids.sort_unstable();
+            then.xids.dedup();
+            (then.xids.len() <= MOST_XIDS).then_some(then)
+        }
+        _ => None,
+    };
+    Rights { standing, by, ..then }
+}
+
 impl Outgoing {
     /// The key changed by this transaction; by many or an unknown one, where none is named.
     pub(super) fn stale(&mut self, number: WatchNumber, xid: Option<Xid>) {
@@ -51,10 +70,12 @@ impl Outgoing {
         self.refused.push(refused);
     }
 
-    /// Takes the place of what was to be told about the organization before.
+    /// Goes together with what was to be told about the organization before.
     pub(super) fn rights(&mut self, rights: Rights) {
-        self.rights.retain(|told| told.organization != rights.organization);
-        self.rights.push(rights);
+        match self.rights.iter_mut().find(|told| told.organization == rights.organization) {
+            Some(told) => *told = after(told, rights),
+            None => self.rights.push(rights),
+        }
     }
 
     /// Past the bound it is left to the mutation's own answer, which says the same.
@@ -106,5 +127,42 @@ impl Outgoing {
             }));
         }
         (frames, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::OrganizationId;
+    use crate::snapshot::Epoch;
+    use crate::wire::By;
+    use uuid::Uuid;
+
+    #[test]
+    fn what_was_lost_on_the_way_is_told_although_it_was_given_back() {
+        use Standing::{Changed, Narrowed, Removed};
+        let rights = |standing, xid| Rights {
+            organization: OrganizationId(Uuid::nil()),
+            standing,
+            by: Some(By { xids: vec![Xid(xid)], epoch: Epoch(Uuid::nil()) }),
+        };
+        for (first, then, told) in [
+            (Changed, Changed, Changed),
+            (Changed, Narrowed, Narrowed),
+            (Narrowed, Changed, Narrowed),
+            (Removed, Changed, Narrowed),
+            (Narrowed, Removed, Removed),
+        ] {
+            let mut outgoing = Outgoing::default();
+            outgoing.rights(rights(first, 5));
+            outgoing.rights(rights(then, 7));
+            let by = Some(By { xids: vec![Xid(5), Xid(7)], epoch: Epoch(Uuid::nil()) });
+            let organizations = vec![Rights { by, ..rights(told, 0) }];
+            assert_eq!(
+                outgoing.take_frames(None, false).0,
+                [ServerFrame::Rights { organizations }],
+                "{first:?}, {then:?}"
+            );
+        }
     }
 }

@@ -45,6 +45,18 @@ pub struct Only {
     pub values: Vec<Uuid>,
 }
 
+impl WatchRights {
+    /// Whether who sees by these rights sees all that the others let see.
+    pub(crate) fn cover(&self, others: &Self) -> bool {
+        let is_as_wide = |(table, now): (&String, &Only)| {
+            others.only.get(table).is_some_and(|then| {
+                now.facet == then.facet && then.values.iter().all(|value| now.values.contains(value))
+            })
+        };
+        self.modules.is_superset(&others.modules) && self.only.iter().all(is_as_wide)
+    }
+}
+
 /// A key that may be watched, and what it reads.
 pub(crate) struct Resolved {
     pub(crate) key: QueryKey,
@@ -178,4 +190,39 @@ impl Registry {
 
 fn shortened(text: &str) -> String {
     text.chars().take(60).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rights(modules: &[&str], only: &[(&str, &[u128])]) -> WatchRights {
+        let only = only.iter().map(|(table, values)| {
+            let values = values.iter().map(|value| Uuid::from_u128(*value)).collect();
+            ((*table).to_owned(), Only { facet: "customer_id".to_owned(), values })
+        });
+        WatchRights { modules: modules.iter().map(|module| (*module).to_owned()).collect(), only: only.collect() }
+    }
+
+    #[test]
+    fn rights_cover_others_where_nothing_is_lost() {
+        let all = rights(&["sales", "projects"], &[]);
+        let sales = rights(&["sales"], &[]);
+        let of_one = rights(&["sales"], &[("orders", &[1])]);
+        let of_two = rights(&["sales"], &[("orders", &[1, 2])]);
+        let of_other = rights(&["sales"], &[("orders", &[2])]);
+        for (now, then, covers) in [
+            (&all, &all, true),
+            (&all, &sales, true),
+            (&sales, &all, false),
+            (&sales, &of_one, true),
+            (&of_one, &sales, false),
+            (&of_two, &of_one, true),
+            (&of_one, &of_two, false),
+            (&of_other, &of_one, false),
+            (&of_one, &of_one, true),
+        ] {
+            assert_eq!(now.cover(then), covers, "{now:?} after {then:?}");
+        }
+    }
 }

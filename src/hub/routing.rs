@@ -4,12 +4,12 @@
 use super::interest::{Interest, Watcher};
 use super::missed::{Candidate, Missed};
 use super::outgoing::Outgoing;
-use super::registry::Registry;
+use super::registry::{Registry, WatchRights};
 use crate::error::{ApiError, Kind};
 use crate::feed::{Batch, Event, EventKind};
 use crate::key::{Dependency, OrganizationId, PersonId};
-use crate::snapshot::{Stamp, Xid};
-use crate::wire::{Passed, Refused, Rights, ServerFrame, Standing, Watch, WatchNumber};
+use crate::snapshot::{Epoch, Stamp, Xid};
+use crate::wire::{By, Passed, Refused, Rights, ServerFrame, Standing, Watch, WatchNumber};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use uuid::Uuid;
 
@@ -29,6 +29,12 @@ pub enum Close {
 
 pub(crate) type ConnectionId = u64;
 
+/// What one person may watch, by organization.
+pub(crate) type RightsThere = HashMap<OrganizationId, WatchRights>;
+
+/// What people may watch now.
+pub(crate) type RightsNow = HashMap<(PersonId, OrganizationId), WatchRights>;
+
 #[derive(Default)]
 pub(crate) struct Routing {
     cursor: Option<Stamp>,
@@ -45,6 +51,8 @@ struct Connection {
     watches: HashMap<WatchNumber, Watched>,
     /// Where it watches or was refused to: who may see nothing there has to hear when that changes.
     organizations: HashSet<OrganizationId>,
+    /// By which rights it began to watch there, since they last changed: what is held may have been read by them.
+    judged_by: HashMap<OrganizationId, WatchRights>,
     /// Grows with every change of the person's rights: a check that began before is void.
     rights_version: u64,
     outgoing: Outgoing,
@@ -96,6 +104,7 @@ impl Routing {
             session,
             watches: HashMap::new(),
             organizations: HashSet::new(),
+            judged_by: HashMap::new(),
             rights_version: 0,
             outgoing: Outgoing::default(),
         };
@@ -164,13 +173,19 @@ impl Routing {
         &mut self,
         id: ConnectionId,
         version: u64,
+        rights: &RightsThere,
         candidates: Vec<Candidate>,
         refused: Vec<Refused>,
     ) -> Registered {
-        match self.connections.get(&id) {
+        match self.connections.get_mut(&id) {
             None => return Registered::As(Vec::new()),
             Some(connection) if connection.rights_version != version => return Registered::RightsChanged,
-            Some(_) => {}
+            Some(connection) => {
+                for (organization, rights) in rights {
+                    // The first: rights may be others by now of which the feed has yet to tell.
+                    connection.judged_by.entry(*organization).or_insert_with(|| rights.clone());
+                }
+            }
         }
         for refused in refused {
             self.tell(id, |outgoing| outgoing.refused(refused));
@@ -237,8 +252,32 @@ impl Routing {
 
     // ------------------------------------------------------------------------------------------------- changes
 
-    /// Takes what the feed found. Changes of rights go first: nobody is told of a row by rights that are gone.
-    pub(crate) fn apply(&mut self, registry: &Registry, batch: Batch) -> Tally {
+    /// Whose rights have to be known to say which way the batch changes them: of those who are connected, and were not
+    /// removed.
+    pub(crate) fn rights_to_ask(&self, registry: &Registry, batch: &Batch) -> BTreeSet<(PersonId, OrganizationId)> {
+        let mut asked = BTreeSet::new();
+        let mut ask = |person: PersonId, organization: Option<OrganizationId>| {
+            for connection in self.of(person).iter().filter_map(|id| self.connections.get(id)) {
+                let known = connection.judged_by.keys().copied();
+                asked.extend(
+                    known.filter(|its| organization.is_none_or(|changed| changed == *its)).map(|its| (person, its)),
+                );
+            }
+        };
+        let is_removal = |event: &Event| event.kind == EventKind::Delete && event.person.is_some();
+        let changes = |event: &&Event| registry.decides_rights(&event.change.table) && !is_removal(event);
+        for event in batch.events.iter().filter(|_| !batch.is_restart).filter(changes) {
+            match event.person {
+                Some(person) => ask(person, event.organization),
+                None => self.people.keys().for_each(|person| ask(*person, None)),
+            }
+        }
+        asked
+    }
+
+    /// Takes what the feed found. Changes of rights go first: nobody is told of a row by rights that are gone. `rights` are
+    /// those of now, of [`Routing::rights_to_ask`]; who is not among them counts as seeing less.
+    pub(crate) fn apply(&mut self, registry: &Registry, batch: Batch, rights: &RightsNow) -> Tally {
         let cursor = Stamp { snapshot: batch.cursor, epoch: batch.epoch };
         let mut tally = Tally::default();
         if batch.is_restart {
@@ -254,7 +293,7 @@ impl Routing {
         }
         tally.events = batch.events.len();
         for event in &batch.events {
-            tally.revocations += self.apply_rights(registry, event);
+            tally.revocations += self.apply_rights(registry, event, cursor.epoch, rights);
         }
         for (person, passed) in batch.passed {
             self.passed(person, passed);
@@ -284,7 +323,7 @@ impl Routing {
     }
 
     /// Gives the number of memberships that ended.
-    fn apply_rights(&mut self, registry: &Registry, event: &Event) -> usize {
+    fn apply_rights(&mut self, registry: &Registry, event: &Event, epoch: Epoch, rights: &RightsNow) -> usize {
         let table = event.change.table.as_str();
         let is_removal = event.kind == EventKind::Delete;
         if registry.is_session_table(table) {
@@ -294,11 +333,13 @@ impl Routing {
         } else if registry.decides_rights(table) {
             match event.person {
                 Some(person) => {
-                    let standing = if is_removal { Standing::Removed } else { Standing::Changed };
-                    self.change_rights(person, event.organization, standing);
+                    self.change_rights(person, event, epoch, rights);
                     return usize::from(is_removal);
                 }
-                None => self.change_everybodys_rights(),
+                None => {
+                    let people: Vec<_> = self.people.keys().copied().collect();
+                    people.into_iter().for_each(|person| self.change_rights(person, event, epoch, rights));
+                }
             }
         }
         0
@@ -322,19 +363,22 @@ impl Routing {
         self.people.get(&person).into_iter().flatten().copied().collect()
     }
 
-    /// Ends the person's watches in the organization (in all, where none is named) on every connection, and says so.
-    fn change_rights(&mut self, person: PersonId, organization: Option<OrganizationId>, standing: Standing) {
+    /// Ends the person's watches in the event's organization (in all, where it names none) on every connection, and says so.
+    fn change_rights(&mut self, person: PersonId, event: &Event, epoch: Epoch, now: &RightsNow) {
         for id in self.of(person) {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
             connection.rights_version += 1;
-            let told = match organization {
+            let told = match event.organization {
                 Some(organization) => HashSet::from([organization]),
                 None => connection.organizations.clone(),
             };
             let ended = connection.watches.iter().filter(|(_, watched)| told.contains(&watched.organization));
             let ended: Vec<_> = ended.map(|(number, _)| *number).collect();
             for organization in told {
-                connection.outgoing.rights(Rights { organization, standing });
+                let before = connection.judged_by.remove(&organization);
+                let standing = standing(event, before.as_ref(), now.get(&(person, organization)));
+                let by = Some(By { xids: vec![event.xid], epoch });
+                connection.outgoing.rights(Rights { organization, standing, by });
             }
             self.woken.insert(id);
             for number in ended {
@@ -342,12 +386,16 @@ impl Routing {
             }
         }
     }
+}
 
-    fn change_everybodys_rights(&mut self) {
-        let people: Vec<_> = self.people.keys().copied().collect();
-        for person in people {
-            self.change_rights(person, None, Standing::Changed);
-        }
+/// Where the event leaves a person who saw by the rights `before` and sees by those of `now`, as far as both are known.
+fn standing(event: &Event, before: Option<&WatchRights>, now: Option<&WatchRights>) -> Standing {
+    match (before, now) {
+        _ if event.kind == EventKind::Delete && event.person.is_some() => Standing::Removed,
+        (Some(before), Some(now)) if now.cover(before) => Standing::Changed,
+        (None, _) if event.kind == EventKind::Insert && event.person.is_some() => Standing::Changed,
+        // What is not known counts as less: then a page flickers, and shows nothing that it must not.
+        _ => Standing::Narrowed,
     }
 }
 
@@ -357,8 +405,9 @@ mod tests {
     use crate::hub::missed::Beyond;
     use crate::hub::missed::missed;
     use crate::hub::registry::Resolved;
+    use crate::key::{Change, Facets};
     use crate::key::{QueryKey, Shape, WireKey};
-    use crate::snapshot::{Epoch, Snapshot};
+    use crate::snapshot::Snapshot;
     use crate::wire::Tick;
 
     const PERSON: PersonId = PersonId(Uuid::from_u128(1));
@@ -392,15 +441,108 @@ mod tests {
         }
     }
 
+    fn rights(modules: &[&str]) -> WatchRights {
+        WatchRights { modules: modules.iter().map(|module| (*module).to_owned()).collect(), ..WatchRights::default() }
+    }
+
+    fn there(modules: &[&str]) -> RightsThere {
+        RightsThere::from([(ORGANIZATION, rights(modules))])
+    }
+
+    fn now(modules: &[&str]) -> RightsNow {
+        RightsNow::from([((PERSON, ORGANIZATION), rights(modules))])
+    }
+
+    /// A change of the person's membership, or of the catalogue.
+    fn change(kind: EventKind, person: Option<PersonId>) -> Event {
+        Event {
+            xid: Xid(7),
+            organization: person.map(|_| ORGANIZATION),
+            person,
+            record: Uuid::nil(),
+            kind,
+            audience: None,
+            actor: None,
+            mutation: None,
+            change: Change {
+                table: "memberships".to_owned(),
+                old: Some(Facets::default()),
+                new: Some(Facets::default()),
+            },
+        }
+    }
+
+    /// What the connection is told of its standing.
+    fn told(routing: &mut Routing, id: ConnectionId, event: Event, now: &RightsNow) -> Option<Standing> {
+        let registry = Registry::default().rights("memberships");
+        let batch = Batch { events: vec![event], is_restart: false, ..restart("9:9:", 1) };
+        routing.apply(&registry, batch, now);
+        let (frames, _) = routing.take_frames(id, false);
+        let [ServerFrame::Rights { organizations }] = &frames[..] else { return None };
+        let by = Some(By { xids: vec![Xid(7)], epoch: epoch(1) });
+        assert_eq!((organizations[0].organization, &organizations[0].by), (ORGANIZATION, &by));
+        Some(organizations[0].standing)
+    }
+
+    #[test]
+    fn rights_that_became_less_are_told_as_such_and_those_that_grew_are_not() {
+        use EventKind::{Delete, Insert, Update};
+        let both = ["projects", "sales"];
+        for (before, kind, person, after, standing) in [
+            (Some(&both[..]), Update, Some(PERSON), Some(&both[..1]), Standing::Narrowed),
+            (Some(&both[..1]), Update, Some(PERSON), Some(&both[..]), Standing::Changed),
+            (Some(&both[..]), Update, Some(PERSON), Some(&both[..]), Standing::Changed),
+            // What is not known counts as less.
+            (Some(&both[..]), Update, Some(PERSON), None, Standing::Narrowed),
+            (None, Update, Some(PERSON), Some(&both[..]), Standing::Narrowed),
+            (None, Insert, Some(PERSON), None, Standing::Changed),
+            (Some(&both[..]), Delete, Some(PERSON), Some(&both[..]), Standing::Removed),
+            (Some(&both[..]), Update, None, Some(&both[..1]), Standing::Narrowed),
+            (Some(&both[..1]), Update, None, Some(&both[..]), Standing::Changed),
+        ] {
+            let mut routing = Routing::default();
+            routing.apply(&Registry::default(), restart("5:5:", 1), &RightsNow::new());
+            let id = routing.attach(PERSON, Uuid::nil());
+            routing.begin(id, &[candidate(1).watch]);
+            routing.register(id, 0, &before.map(there).unwrap_or_default(), Vec::new(), Vec::new());
+            let now = after.map(now).unwrap_or_default();
+            let what = format!("{before:?} {kind:?} {after:?}");
+            assert_eq!(told(&mut routing, id, change(kind, person), &now), Some(standing), "{what}");
+        }
+    }
+
+    #[test]
+    fn rights_are_asked_for_of_whom_a_change_concerns_and_who_is_here() {
+        let registry = Registry::default().rights("memberships");
+        let mut routing = Routing::default();
+        let id = routing.attach(PERSON, Uuid::nil());
+        routing.begin(id, &[candidate(1).watch]);
+        routing.register(id, 0, &there(&["sales"]), Vec::new(), Vec::new());
+        let somebody = PersonId(Uuid::from_u128(9));
+        let ours = BTreeSet::from([(PERSON, ORGANIZATION)]);
+        for (event, asked) in [
+            (change(EventKind::Update, Some(PERSON)), ours.clone()),
+            (change(EventKind::Update, None), ours),
+            (change(EventKind::Delete, Some(PERSON)), BTreeSet::new()),
+            (change(EventKind::Update, Some(somebody)), BTreeSet::new()),
+        ] {
+            let batch = Batch { events: vec![event], is_restart: false, ..restart("9:9:", 1) };
+            assert_eq!(routing.rights_to_ask(&registry, &batch), asked, "{:?}", batch.events);
+        }
+    }
+
     /// A connection, with a watch on it that has been taken.
     fn watching(routing: &mut Routing) -> ConnectionId {
         let id = routing.attach(PERSON, Uuid::nil());
         let candidate = candidate(1);
         let version = routing.begin(id, std::slice::from_ref(&candidate.watch)).expect("it stands");
-        let Registered::As(candidates) = routing.register(id, version, vec![candidate], Vec::new()) else {
+        let Registered::As(candidates) =
+            routing.register(id, version, &RightsThere::new(), vec![candidate], Vec::new())
+        else {
             panic!("no rights changed")
         };
-        let beyond = Beyond { epoch: Some(epoch(1)), horizon: Xid(0), events: Some(Vec::new()) };
+        let cursor = snapshot("5:5:");
+        let beyond = Beyond { cursor, epoch: Some(epoch(1)), horizon: Xid(0), events: Some(Vec::new()) };
         let stale = missed(&Registry::default(), PERSON, &candidates, &beyond);
         routing.settle(id, &candidates, &stale);
         id
@@ -413,7 +555,7 @@ mod tests {
         let mut routing = Routing::default();
         let id = watching(&mut routing);
         assert_eq!(routing.take_frames(id, false), (Vec::new(), None), "there is no cursor yet");
-        routing.apply(&Registry::default(), restart("9:9:", 1));
+        routing.apply(&Registry::default(), restart("9:9:", 1), &RightsNow::new());
         assert_eq!(routing.take_frames(id, false), (Vec::new(), Some(Close::GoingAway)));
     }
 
@@ -423,10 +565,10 @@ mod tests {
         let mut routing = Routing::default();
         let id = routing.attach(PERSON, Uuid::nil());
         let refused = Refused { number: 1, error: ApiError::not_found("organization") };
-        routing.register(id, 0, Vec::new(), vec![refused.clone()]);
+        routing.register(id, 0, &RightsThere::new(), Vec::new(), vec![refused.clone()]);
         assert_eq!(routing.take_frames(id, false), (Vec::new(), None));
         routing.take_woken();
-        routing.apply(&Registry::default(), restart("9:9:", 1));
+        routing.apply(&Registry::default(), restart("9:9:", 1), &RightsNow::new());
         assert!(routing.take_woken().contains(&id));
         let (frames, close) = routing.take_frames(id, false);
         assert!(matches!(&frames[..], [ServerFrame::Tick(Tick { refused: told, .. })] if *told == [refused]));
@@ -437,25 +579,22 @@ mod tests {
     #[test]
     fn who_was_refused_everything_hears_of_the_catalogue_too() {
         let mut routing = Routing::default();
-        routing.apply(&Registry::default(), restart("5:5:", 1));
+        routing.apply(&Registry::default(), restart("5:5:", 1), &RightsNow::new());
         let id = routing.attach(PERSON, Uuid::nil());
         routing.begin(id, &[candidate(1).watch]);
         let refused = vec![Refused { number: 1, error: ApiError::forbidden("see this") }];
-        routing.register(id, 0, Vec::new(), refused);
+        routing.register(id, 0, &there(&[]), Vec::new(), refused);
         routing.take_frames(id, false);
-        routing.change_everybodys_rights();
-        let (frames, _) = routing.take_frames(id, false);
-        let organizations = vec![Rights { organization: ORGANIZATION, standing: Standing::Changed }];
-        assert_eq!(frames, [ServerFrame::Rights { organizations }]);
+        assert_eq!(told(&mut routing, id, change(EventKind::Update, None), &now(&["sales"])), Some(Standing::Changed));
     }
 
     // Found by the simulator, seed 591: the last frame before the end named keys beside a cursor of the next epoch.
     #[test]
     fn a_connection_that_ends_with_its_epoch_is_told_nothing_more_about_its_keys() {
         let mut routing = Routing::default();
-        routing.apply(&Registry::default(), restart("5:5:", 1));
+        routing.apply(&Registry::default(), restart("5:5:", 1), &RightsNow::new());
         let id = watching(&mut routing);
-        routing.apply(&Registry::default(), restart("9:9:", 2));
+        routing.apply(&Registry::default(), restart("9:9:", 2), &RightsNow::new());
         assert_eq!(routing.take_frames(id, true), (Vec::new(), Some(Close::NewEpoch)));
     }
 }

@@ -5,16 +5,16 @@
 //! found by the question, or routed to the key that is already registered, or both.
 
 use super::Hub;
-use super::missed::{Beyond, Candidate, missed};
+use super::missed::{Beyond, Candidate, Search, missed};
 use super::registry::WatchRights;
-use super::routing::{ConnectionId, Registered};
+use super::routing::{ConnectionId, Registered, RightsNow, RightsThere};
 use crate::feed::{self, FeedError};
 use crate::key::{OrganizationId, PersonId};
 use crate::snapshot::{Epoch, Xid};
 use crate::sql::Actor;
 use crate::wire::{Refused, Watch};
 use sqlx::Row;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use uuid::Uuid;
 
@@ -27,10 +27,9 @@ impl Hub {
         self.counters.watch_checks.fetch_add(1, Ordering::Relaxed);
         let candidates = loop {
             let Some(version) = self.decide(|routing| routing.begin(id, &watches)) else { return Ok(()) };
-            let rights = self.rights(person, &watches).await?;
-            let (candidates, mut refused) = self.registry.judge(watches.clone(), &rights);
-            let candidates = self.keep_visible(person, candidates, &mut refused).await?;
-            match self.decide(|routing| routing.register(id, version, candidates, refused)) {
+            let rights = self.rights(person, watches.iter().map(|watch| watch.key.organization)).await?;
+            let (candidates, refused) = self.judge(person, watches.clone(), &rights).await?;
+            match self.decide(|routing| routing.register(id, version, &rights, candidates, refused)) {
                 Registered::As(candidates) => break candidates,
                 Registered::RightsChanged => {}
             }
@@ -38,19 +37,31 @@ impl Hub {
         if candidates.is_empty() {
             return Ok(());
         }
-        let beyond = self.beyond(&candidates).await?;
+        let beyond = self.beyond(&Search::of(person, None, &candidates)).await?;
         let stale = missed(&self.registry, person, &candidates, &beyond);
         self.decide(|routing| routing.settle(id, &candidates, &stale));
         Ok(())
     }
 
-    /// One statement for all organizations of the frame.
-    async fn rights(
+    /// Which of the keys the person may watch.
+    pub(super) async fn judge(
         &self,
         person: PersonId,
-        watches: &[Watch],
-    ) -> Result<HashMap<OrganizationId, WatchRights>, FeedError> {
-        let organizations: HashSet<Uuid> = watches.iter().map(|watch| watch.key.organization.0).collect();
+        watches: Vec<Watch>,
+        rights: &RightsThere,
+    ) -> Result<(Vec<Candidate>, Vec<Refused>), FeedError> {
+        let (candidates, mut refused) = self.registry.judge(watches, rights);
+        let candidates = self.keep_visible(person, candidates, &mut refused).await?;
+        Ok((candidates, refused))
+    }
+
+    /// One statement for all organizations; without those of which the person is no member.
+    pub(super) async fn rights(
+        &self,
+        person: PersonId,
+        organizations: impl IntoIterator<Item = OrganizationId>,
+    ) -> Result<RightsThere, FeedError> {
+        let organizations: HashSet<Uuid> = organizations.into_iter().map(|organization| organization.0).collect();
         let rows: Vec<(Uuid, Option<sqlx::types::Json<WatchRights>>)> =
             sqlx::query_as("select asked, millstream.watch_rights($1, asked) from unnest($2::uuid[]) as asked")
                 .bind(person.0)
@@ -61,6 +72,26 @@ impl Hub {
             .into_iter()
             .filter_map(|(organization, rights)| Some((OrganizationId(organization), rights?.0)))
             .collect())
+    }
+
+    /// The rights of several people, by one statement.
+    pub(super) async fn rights_now(
+        &self,
+        asked: &BTreeSet<(PersonId, OrganizationId)>,
+    ) -> Result<RightsNow, FeedError> {
+        let (people, organizations): (Vec<_>, Vec<_>) = asked.iter().map(|(person, its)| (person.0, its.0)).unzip();
+        let rows: Vec<(Uuid, Uuid, Option<sqlx::types::Json<WatchRights>>)> = sqlx::query_as(
+            "select person, organization, millstream.watch_rights(person, organization)
+             from unnest($1::uuid[], $2::uuid[]) as asked (person, organization)",
+        )
+        .bind(people)
+        .bind(organizations)
+        .fetch_all(&self.database.app)
+        .await?;
+        let rights = rows.into_iter().filter_map(|(person, organization, rights)| {
+            Some(((PersonId(person), OrganizationId(organization)), rights?.0))
+        });
+        Ok(rights.collect())
     }
 
     /// Refuses records that a person of narrowed sight cannot see, by the word of row-level security.
@@ -97,39 +128,45 @@ impl Hub {
         Ok(kept)
     }
 
-    /// What the event table holds beyond the values' stamps: one statement for all keys.
-    async fn beyond(&self, candidates: &[Candidate]) -> Result<Beyond, FeedError> {
-        let oldest = candidates.iter().map(|candidate| candidate.watch.snapshot.xmin()).min().unwrap_or(Xid(0));
-        let organizations: HashSet<Uuid> =
-            candidates.iter().map(|candidate| candidate.resolved.key.organization.0).collect();
+    /// What the event table holds of what is asked for: one statement, however many keys and organizations.
+    pub(super) async fn beyond(&self, search: &Search) -> Result<Beyond, FeedError> {
+        let unreadable = |what: String| FeedError::Unreadable(what);
+        let running = search.since.iter().flat_map(|since| since.running()).map(|xid| xid.0.to_string());
         let rows = sqlx::query(MISSED)
-            .bind(oldest.0.to_string())
-            .bind(organizations.into_iter().collect::<Vec<_>>())
+            // Without a snapshot nothing is beyond it: no xid compares with null.
+            .bind(search.since.as_ref().map(|since| since.xmax().0.to_string()))
+            .bind(running.collect::<Vec<_>>())
+            .bind(search.organizations.iter().map(|organization| organization.0).collect::<Vec<_>>())
+            .bind(search.person.0)
             .bind(MOST_MISSED + 1)
             .fetch_all(&self.database.feed)
             .await?;
         let Some(first) = rows.first() else {
-            return Err(FeedError::Unreadable("no row, where there is always one".to_owned()));
+            return Err(unreadable("no row, where there is always one".to_owned()));
         };
+        let cursor: String = first.try_get("snapshot")?;
+        let cursor = cursor.parse().map_err(|_| unreadable(format!("snapshot {cursor}")))?;
         let epoch = first.try_get::<Option<Uuid>, _>("epoch")?.map(Epoch);
         let horizon: String = first.try_get("horizon")?;
-        let horizon = Xid(horizon.parse().map_err(|_| FeedError::Unreadable(format!("horizon {horizon}")))?);
+        let horizon = Xid(horizon.parse().map_err(|_| unreadable(format!("horizon {horizon}")))?);
         let is_too_much = rows.len() as i64 > MOST_MISSED;
         let told = rows.iter().filter(|row| !matches!(row.try_get::<Option<String>, _>("xid"), Ok(None)));
         let events = if is_too_much { None } else { Some(told.map(feed::event).collect::<Result<_, _>>()?) };
-        Ok(Beyond { epoch, horizon, events })
+        Ok(Beyond { cursor, epoch, horizon, events })
     }
 }
 
+// As the feed's: of a lower bound that a client names, PostgreSQL is asked for no more than comparisons.
 const MISSED: &str = "
 with now as materialized (
-  select (select e.epoch from millstream.epoch e) as epoch, (select h.xid::text from millstream.horizon h) as horizon)
-select now.epoch, now.horizon, told.*
+  select pg_current_snapshot()::text as snapshot,
+    (select e.epoch from millstream.epoch e) as epoch, (select h.xid::text from millstream.horizon h) as horizon)
+select now.snapshot, now.epoch, now.horizon, told.*
 from now left join lateral (
   select e.xid::text as xid, e.organization_id, e.person_id, e.table_name, e.record_id, e.event_type, e.audience,
     e.old_facets, e.new_facets, e.actor_id, e.mutation_id
   from public.realtime_table_events e
-  where e.xid >= $1::xid8
-    and (e.organization_id = any ($2) or (e.organization_id is null and e.person_id is null))
-  limit $3
+  where (e.xid >= $1::xid8 or e.xid = any ($2::text[]::xid8[]))
+    and (e.organization_id = any ($3) or e.person_id = $4 or (e.organization_id is null and e.person_id is null))
+  limit $5
 ) told on true";

@@ -3,12 +3,12 @@
 
 use super::product::{Row, Written};
 use crate::feed::{Batch, Event, EventKind, TableChanged};
-use crate::hub::missed::{Beyond, Candidate};
+use crate::hub::missed::{Beyond, Search};
 use crate::key::{Change, OrganizationId, PersonId};
 use crate::overlay::MutationId;
 use crate::snapshot::{Epoch, Snapshot, Stamp, Xid};
 use crate::wire::Passed;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Between two crashes. Every life has one epoch, once somebody has asked for it.
@@ -358,15 +358,16 @@ impl Database {
     }
 
     /// What the event table holds beyond the candidates' stamps.
-    pub(super) fn beyond(&self, candidates: &[Candidate], most: usize) -> Beyond {
-        let oldest = candidates.iter().map(|candidate| candidate.watch.snapshot.xmin()).min().unwrap_or(Xid(0));
-        let organizations: BTreeSet<_> =
-            candidates.iter().map(|candidate| candidate.resolved.key.organization).collect();
+    pub(super) fn beyond(&self, search: &Search, most: usize) -> Beyond {
         let kept = self.log.iter().filter(|logged| logged.is_kept).map(|logged| &logged.event);
-        let told = kept.filter(|event| event.xid >= oldest);
-        let events: Vec<_> =
-            told.filter(|event| event.organization.is_none_or(|its| organizations.contains(&its))).cloned().collect();
-        Beyond { epoch: self.epoch, horizon: self.horizon, events: (events.len() <= most).then_some(events) }
+        let is_beyond = |event: &&Event| search.since.as_ref().is_some_and(|since| !since.sees(event.xid));
+        let concerns = |event: &&Event| {
+            event.organization.is_none_or(|its| search.organizations.contains(&its))
+                || event.person == Some(search.person)
+        };
+        let events: Vec<_> = kept.filter(is_beyond).filter(concerns).cloned().collect();
+        let events = (events.len() <= most).then_some(events);
+        Beyond { cursor: self.snapshot(), epoch: self.epoch, horizon: self.horizon, events }
     }
 
     /// The events, kept or not, that a value of this stamp does not contain.

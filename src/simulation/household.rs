@@ -1,68 +1,54 @@
-//! All tabs of a person, where they share one live connection: the real switchboard in the tab that leads, and the words
-//! between the tabs, as `browser/tabs.rs` says them.
+//! All tabs of a person, where they share one connection, one outbox and one device: the real words between the tabs and
+//! what follows from them ([`Tabs`]), and the real switchboard in the tab that leads.
 //!
-//! What one tab says to the others comes in order and is not lost, at any time. What it has said is under way even when
-//! it is gone; and who leads then may hear what was meant for the one before.
-//!
-//! A tab hears what a leader said before what the next one says: see ARCHITECTURE.md on what hangs on that.
+//! What one tab says to the others comes in order and is not lost, at any time; nothing says in which order the words of two
+//! tabs come. What a tab has said is under way even when it is gone.
 
+use super::device::Device;
 use super::link::{Down, Link, LinkId};
+use crate::connection::State;
 use crate::key::{OrganizationId, PersonId, WireKey};
+use crate::overlay::MutationId;
 use crate::switchboard::{Passing, Switchboard, TabId};
+use crate::tabs::{Deed, Letter, Tabs, Word};
 use crate::wire::{ClientFrame, ServerFrame, WatchNumber};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use uuid::Uuid;
 
 pub(super) struct Household {
     pub(super) person: PersonId,
-    members: Vec<Member>,
+    pub(super) members: Vec<Member>,
     leader: Option<Leader>,
-    /// To whoever leads, by whom it was said, who may be gone.
-    said: Vec<(TabId, VecDeque<Said>)>,
+    /// By who said it, who may be gone, and to whom.
+    said: BTreeMap<(TabId, TabId), VecDeque<Letter>>,
+    pub(super) device: Device,
     /// How many tabs there have been.
     count: u128,
+    /// Mutations that were made here, by whom; none once that tab is gone.
+    pub(super) made: Vec<(MutationId, Option<TabId>, OrganizationId)>,
+    /// Of which the server has told some tab that the person no longer belongs there.
+    pub(super) left: BTreeSet<OrganizationId>,
 }
 
-struct Member {
+pub(super) struct Member {
     /// Among the world's tabs.
-    place: usize,
-    id: TabId,
-    inbox: VecDeque<Word>,
+    pub(super) place: usize,
+    pub(super) tabs: Tabs,
+    /// It knows what is kept, and listens to the others.
+    has_joined: bool,
+    /// The server has told it where the person belongs.
+    pub(super) knows_memberships: bool,
 }
 
 struct Leader {
     place: usize,
-    id: TabId,
     board: Switchboard,
-    others: Vec<TabId>,
-    /// Others that are gone, which it has yet to notice.
-    gone: Vec<TabId>,
+    /// Others of whose end it wants to hear.
+    notices: Vec<TabId>,
     link: Option<LinkId>,
-    is_live: bool,
+    state: State,
     /// What is watched over the link, for the check of what is asked.
     watched: BTreeMap<WatchNumber, WireKey>,
-}
-
-/// From a follower to the leader.
-enum Said {
-    Hello,
-    Frame(ClientFrame),
-}
-
-/// From the leader to a follower.
-#[derive(Clone, Debug)]
-enum Word {
-    Leads,
-    Welcome { is_live: bool },
-    Connection { is_live: bool },
-    Told(ServerFrame),
-}
-
-/// What comes of it for a tab's client.
-#[derive(Debug)]
-pub(super) enum News {
-    Connection { is_live: bool },
-    Told(ServerFrame),
 }
 
 /// What can happen next.
@@ -70,45 +56,73 @@ pub(super) enum News {
 pub(super) enum Move {
     /// The lock is given to the tab in this place.
     Lead(usize),
-    HearTab(TabId),
-    HearLeader(usize),
+    /// A word of the one comes to the other.
+    Hear(TabId, TabId),
     NoticeGone(TabId),
     Connect,
     HearServer,
     NoticeCut,
+    /// The device goes on with what it was asked.
+    Device,
+    HearDevice(TabId),
 }
 
 /// By the place of the tab.
-pub(super) type ByPlace = Vec<(usize, News)>;
+pub(super) type ByPlace = Vec<(usize, Deed)>;
 
 impl Household {
     pub(super) fn new(person: PersonId, places: impl Iterator<Item = usize>) -> Self {
-        let mut this = Self { person, members: Vec::new(), leader: None, said: Vec::new(), count: 0 };
-        places.for_each(|place| this.joins(place));
+        let mut this = Self {
+            person,
+            members: Vec::new(),
+            leader: None,
+            said: BTreeMap::new(),
+            device: Device::default(),
+            count: 0,
+            made: Vec::new(),
+            left: BTreeSet::new(),
+        };
+        places.for_each(|place| this.opens_tab(place));
         this
     }
 
-    /// A tab is opened.
-    fn joins(&mut self, place: usize) {
+    fn opens_tab(&mut self, place: usize) {
         self.count += 1;
-        let id = TabId(Uuid::from_u128(self.count));
-        self.members.push(Member { place, id, inbox: VecDeque::new() });
-        self.said.push((id, VecDeque::from([Said::Hello])));
+        // In no order of age: what is decided by it may turn out either way.
+        let id = TabId(Uuid::from_u128(self.count * 0x9E37 % 0x1_0000));
+        self.members.push(Member { place, tabs: Tabs::new(id), has_joined: false, knows_memberships: false });
+        // What was done is known before anything is read that may contain it.
+        self.device.begin(id, super::device::Operation::ReadMutations);
+        self.device.begin(id, super::device::Operation::ReadStamps);
+    }
+
+    pub(super) fn member(&mut self, place: usize) -> &mut Member {
+        self.members.iter_mut().find(|member| member.place == place).expect("a tab of this household")
+    }
+
+    fn place_of(&self, tab: TabId) -> Option<usize> {
+        self.members.iter().find(|member| member.tabs.me() == tab).map(|member| member.place)
+    }
+
+    /// The tab knows what is kept: it joins the others.
+    pub(super) fn joins(&mut self, place: usize) -> Deed {
+        let member = self.member(place);
+        member.has_joined = true;
+        member.tabs.joins()
     }
 
     /// The tab is gone, without a word, and another is opened in its place.
-    pub(super) fn reopens(&mut self, place: usize, links: &mut [Link]) {
+    pub(super) fn reopens(&mut self, place: usize, links: &mut [Link], how: u32) {
         let Some(at) = self.members.iter().position(|member| member.place == place) else { return };
-        let gone = self.members.swap_remove(at).id;
-        match &mut self.leader {
-            Some(leader) if leader.id == gone => {
-                self.cut(links);
-                self.leader = None;
-            }
-            Some(leader) if leader.others.contains(&gone) => leader.gone.push(gone),
-            Some(_) | None => {}
+        let gone = self.members.swap_remove(at).tabs.me();
+        self.said.retain(|(_, to), _| *to != gone);
+        self.device.loses(gone, how);
+        self.made.iter_mut().filter(|(_, by, _)| *by == Some(gone)).for_each(|(_, by, _)| *by = None);
+        if self.leader.as_ref().is_some_and(|leader| leader.place == place) {
+            self.cut(links);
+            self.leader = None;
         }
-        self.joins(place);
+        self.opens_tab(place);
     }
 
     pub(super) fn cut(&mut self, links: &mut [Link]) {
@@ -117,10 +131,17 @@ impl Household {
         }
     }
 
+    pub(super) fn leads(&self) -> Option<usize> {
+        self.leader.as_ref().map(|leader| leader.place)
+    }
+
     pub(super) fn moves(&self, links: &[Link]) -> Vec<Move> {
         let mut moves = Vec::new();
         match &self.leader {
-            None => moves.extend(self.members.iter().map(|member| Move::Lead(member.place))),
+            None => {
+                let joined = self.members.iter().filter(|member| member.has_joined);
+                moves.extend(joined.map(|member| Move::Lead(member.place)));
+            }
             Some(leader) => {
                 match leader.link {
                     None => moves.push(Move::Connect),
@@ -128,12 +149,13 @@ impl Household {
                     Some(link) if links[link].has_told() => moves.push(Move::HearServer),
                     Some(_) => {}
                 }
-                moves.extend(leader.gone.iter().map(|tab| Move::NoticeGone(*tab)));
+                let gone = leader.notices.iter().filter(|tab| self.place_of(**tab).is_none());
+                moves.extend(gone.map(|tab| Move::NoticeGone(*tab)));
             }
         }
-        moves.extend(self.said.iter().filter(|(_, said)| !said.is_empty()).map(|(tab, _)| Move::HearTab(*tab)));
-        let called = self.members.iter().filter(|member| !member.inbox.is_empty());
-        moves.extend(called.map(|member| Move::HearLeader(member.place)));
+        moves.extend(self.said.keys().map(|(from, to)| Move::Hear(*from, *to)));
+        moves.extend(self.device.has_begun().then_some(Move::Device));
+        moves.extend(self.device.has_ended().map(Move::HearDevice));
         moves
     }
 
@@ -144,109 +166,75 @@ impl Household {
         }
     }
 
+    /// What a move of the tabs, or of the connection, gives.
     pub(super) fn go(&mut self, this: Move, links: &mut [Link]) -> Result<ByPlace, String> {
         match this {
             Move::Lead(place) => Ok(self.lead(place)),
-            Move::HearTab(tab) => self.hear_tab(tab, links),
-            Move::HearLeader(place) => Ok(self.hear_leader(place)),
+            Move::Hear(from, to) => Ok(self.hear(from, to)),
             Move::NoticeGone(tab) => {
-                if let Some(leader) = &mut self.leader {
-                    leader.gone.retain(|gone| *gone != tab);
-                    leader.others.retain(|other| *other != tab);
-                }
-                self.on_board(links, |board| board.gone(tab))
+                let Some(leader) = &mut self.leader else { return Ok(Vec::new()) };
+                leader.notices.retain(|gone| *gone != tab);
+                let place = leader.place;
+                Ok(self.member(place).tabs.is_gone(tab).into_iter().map(|deed| (place, deed)).collect())
             }
             Move::HearServer => self.hear_server(links),
             Move::NoticeCut => self.disconnected(links),
-            // Which server it is, the world knows.
-            Move::Connect => Ok(Vec::new()),
+            // The rest is the world's.
+            Move::Connect | Move::Device | Move::HearDevice(_) => Ok(Vec::new()),
         }
+    }
+
+    pub(super) fn hear_device(&mut self, tab: TabId) -> Option<(usize, super::device::Outcome)> {
+        let outcome = self.device.ended(tab)?;
+        Some((self.place_of(tab)?, outcome))
     }
 
     fn lead(&mut self, place: usize) -> ByPlace {
-        let Some(member) = self.members.iter_mut().find(|member| member.place == place) else { return Vec::new() };
-        // Who leads listens to no leader.
-        member.inbox.clear();
         self.leader = Some(Leader {
             place,
-            id: member.id,
             board: Switchboard::default(),
-            others: Vec::new(),
-            gone: Vec::new(),
+            notices: Vec::new(),
             link: None,
-            is_live: false,
+            state: State::Connecting,
             watched: BTreeMap::new(),
         });
-        self.tell_others(&Word::Leads);
-        vec![(place, News::Connection { is_live: false })]
+        self.member(place).tabs.leads().into_iter().map(|deed| (place, deed)).collect()
     }
 
-    fn tell_others(&mut self, word: &Word) {
-        let leader = self.leader.as_ref().map(|leader| leader.id);
-        for member in self.members.iter_mut().filter(|member| Some(member.id) != leader) {
-            member.inbox.push_back(word.clone());
-        }
-    }
-
-    fn tell(&mut self, tab: TabId, word: Word) {
-        if let Some(member) = self.members.iter_mut().find(|member| member.id == tab) {
-            member.inbox.push_back(word);
-        }
-    }
-
-    /// What a tab's client says to the server.
-    pub(super) fn says(&mut self, place: usize, frame: ClientFrame, links: &mut [Link]) -> Result<ByPlace, String> {
-        let Some(tab) = self.members.iter().find(|member| member.place == place).map(|member| member.id) else {
-            return Ok(Vec::new());
+    /// A tab speaks to all others that listen.
+    pub(super) fn say(&mut self, place: usize, letter: &Letter) {
+        let me = self.member(place).tabs.me();
+        // What is for one alone, the others pass over: it need not be played.
+        let only = match &letter.word {
+            Word::Told { tab, .. } | Word::Welcome { tab, .. } => Some(*tab),
+            _ => None,
         };
-        if self.leader.as_ref().is_some_and(|leader| leader.id == tab) {
-            return self.on_board(links, |board| board.said(tab, frame));
-        }
-        self.say(tab, Said::Frame(frame));
-        Ok(Vec::new())
-    }
-
-    fn say(&mut self, tab: TabId, what: Said) {
-        if let Some((_, said)) = self.said.iter_mut().find(|(whose, _)| *whose == tab) {
-            said.push_back(what);
+        let others: Vec<_> =
+            self.members.iter().filter(|other| other.has_joined).map(|other| other.tabs.me()).collect();
+        for other in others.into_iter().filter(|other| *other != me && only.is_none_or(|only| only == *other)) {
+            self.said.entry((me, other)).or_default().push_back(letter.clone());
         }
     }
 
-    fn hear_tab(&mut self, tab: TabId, links: &mut [Link]) -> Result<ByPlace, String> {
-        let its = self.said.iter_mut().find(|(whose, _)| *whose == tab);
-        let Some(said) = its.and_then(|(_, said)| said.pop_front()) else { return Ok(Vec::new()) };
-        let is_here = self.members.iter().any(|member| member.id == tab);
-        // Where nobody leads, or oneself does, nobody listens.
-        let Some(leader) = self.leader.as_mut().filter(|leader| leader.id != tab) else { return Ok(Vec::new()) };
-        match said {
-            Said::Hello => {
-                if !leader.others.contains(&tab) {
-                    leader.others.push(tab);
-                    if !is_here {
-                        leader.gone.push(tab);
-                    }
-                }
-                let is_live = leader.is_live;
-                self.tell(tab, Word::Welcome { is_live });
-                Ok(Vec::new())
-            }
-            Said::Frame(frame) => self.on_board(links, |board| board.said(tab, frame)),
+    fn hear(&mut self, from: TabId, to: TabId) -> ByPlace {
+        let Some(queue) = self.said.get_mut(&(from, to)) else { return Vec::new() };
+        let letter = queue.pop_front();
+        if queue.is_empty() {
+            self.said.remove(&(from, to));
+        }
+        let (Some(letter), Some(place)) = (letter, self.place_of(to)) else { return Vec::new() };
+        self.member(place).tabs.heard(letter).into_iter().map(|deed| (place, deed)).collect()
+    }
+
+    pub(super) fn notice_when_gone(&mut self, tab: TabId) {
+        if let Some(leader) = &mut self.leader {
+            leader.notices.push(tab);
         }
     }
 
-    fn hear_leader(&mut self, place: usize) -> ByPlace {
-        let Some(member) = self.members.iter_mut().find(|member| member.place == place) else { return Vec::new() };
-        let (id, word) = (member.id, member.inbox.pop_front());
-        let news = match word {
-            Some(Word::Leads) => {
-                self.say(id, Said::Hello);
-                News::Connection { is_live: false }
-            }
-            Some(Word::Welcome { is_live } | Word::Connection { is_live }) => News::Connection { is_live },
-            Some(Word::Told(frame)) => News::Told(frame),
-            None => return Vec::new(),
-        };
-        vec![(place, news)]
+    /// How the connection stands, as the leader tells it.
+    pub(super) fn state(&self) -> State {
+        self.leader.as_ref().map_or(State::Connecting, |leader| leader.state)
     }
 
     fn hear_server(&mut self, links: &mut [Link]) -> Result<ByPlace, String> {
@@ -255,13 +243,13 @@ impl Household {
         match down {
             Down::Closed(_) => self.disconnected(links),
             Down::Frame(ServerFrame::Hello { .. }) => {
-                leader.is_live = true;
                 leader.board.connected();
-                Ok(self.connection_is(true))
+                Ok(self.connection_is(State::Live))
             }
             Down::Frame(frame @ (ServerFrame::Tick(_) | ServerFrame::Rights { .. })) => {
                 leader.note_told(&frame);
-                let tabs: Vec<_> = std::iter::once(leader.id).chain(leader.others.iter().copied()).collect();
+                let place = leader.place;
+                let tabs = self.member(place).tabs.all();
                 self.on_board(links, |board| board.heard(frame, &tabs))
             }
             Down::Frame(ServerFrame::Pong { .. }) => Ok(Vec::new()),
@@ -273,27 +261,35 @@ impl Household {
         let Some(leader) = &mut self.leader else { return Ok(Vec::new()) };
         leader.link = None;
         leader.watched.clear();
-        if !std::mem::replace(&mut leader.is_live, false) {
+        if leader.state != State::Live {
             return Ok(Vec::new());
         }
-        let mut news = self.on_board(links, Switchboard::disconnected)?;
-        news.extend(self.connection_is(false));
-        Ok(news)
+        let mut deeds = self.on_board(links, Switchboard::disconnected)?;
+        deeds.extend(self.connection_is(State::Reconnecting { failed: 0 }));
+        Ok(deeds)
     }
 
-    fn connection_is(&mut self, is_live: bool) -> ByPlace {
-        self.tell_others(&Word::Connection { is_live });
-        let leader = self.leader.iter();
-        leader.map(|leader| (leader.place, News::Connection { is_live })).collect()
+    fn connection_is(&mut self, state: State) -> ByPlace {
+        let Some(leader) = &mut self.leader else { return Vec::new() };
+        leader.state = state;
+        let place = leader.place;
+        let letter = self.member(place).tabs.letter(Word::Connection { state, latency: None });
+        vec![(place, Deed::Say(letter)), (place, Deed::ConnectionIs(state, None))]
     }
 
     /// Lets the switchboard hear something, and passes on what it passes.
-    fn on_board(&mut self, links: &mut [Link], happened: impl FnOnce(&mut Switchboard)) -> Result<ByPlace, String> {
+    pub(super) fn on_board(
+        &mut self,
+        links: &mut [Link],
+        happened: impl FnOnce(&mut Switchboard),
+    ) -> Result<ByPlace, String> {
         let Some(leader) = &mut self.leader else { return Ok(Vec::new()) };
         happened(&mut leader.board);
-        let (place, me, link) = (leader.place, leader.id, leader.link);
-        let mut news = Vec::new();
-        for passing in leader.board.take_passing() {
+        let (place, link) = (leader.place, leader.link);
+        let passing = leader.board.take_passing();
+        let me = self.member(place).tabs.me();
+        let mut deeds = Vec::new();
+        for passing in passing {
             match passing {
                 Passing::Up(frame) => {
                     // Where there is no socket, it goes nowhere.
@@ -302,11 +298,14 @@ impl Household {
                         links[link].ask(frame);
                     }
                 }
-                Passing::Down(tab, frame) if tab == me => news.push((place, News::Told(frame))),
-                Passing::Down(tab, frame) => self.tell(tab, Word::Told(frame)),
+                Passing::Down(tab, frame) if tab == me => deeds.push((place, Deed::Told(frame))),
+                Passing::Down(tab, frame) => {
+                    let letter = self.member(place).tabs.letter(Word::Told { tab, frame });
+                    deeds.push((place, Deed::Say(letter)));
+                }
             }
         }
-        Ok(news)
+        Ok(deeds)
     }
 }
 

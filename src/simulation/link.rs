@@ -1,7 +1,9 @@
 //! A live connection between a page and whatever speaks the server's protocol: two queues that keep their order, until
 //! it is cut. Neither end knows what the other is.
 
+use super::questions::Questions;
 use crate::hub::Close;
+use crate::key::PersonId;
 use crate::wire::{ClientFrame, ServerFrame};
 use std::collections::VecDeque;
 
@@ -12,6 +14,8 @@ pub(super) struct Link {
     up: VecDeque<ClientFrame>,
     down: VecDeque<Down>,
     is_cut: bool,
+    /// Where no socket gets through.
+    questions: Option<Questions>,
 }
 
 pub(super) enum Down {
@@ -20,6 +24,21 @@ pub(super) enum Down {
 }
 
 impl Link {
+    /// One without a socket. The page takes the first answer for a connection that stands.
+    pub(super) fn of_questions(person: PersonId) -> Self {
+        let down = VecDeque::from([Down::Frame(ServerFrame::Hello { person })]);
+        Self { down, questions: Some(Questions::of(person)), ..Self::default() }
+    }
+
+    /// What is asked, where there is anything to be asked: the page hears one answer before it asks again.
+    pub(super) fn questions(&self) -> Option<&Questions> {
+        self.questions.as_ref().filter(|_| self.down.is_empty())
+    }
+
+    pub(super) fn questions_mut(&mut self) -> Option<&mut Questions> {
+        self.questions.as_mut()
+    }
+
     /// What is under way is lost; each end notices when it does.
     pub(super) fn cut(&mut self) {
         *self = Self { is_cut: true, ..Self::default() };
@@ -30,8 +49,10 @@ impl Link {
     }
 
     pub(super) fn ask(&mut self, frame: ClientFrame) {
-        if !self.is_cut {
-            self.up.push_back(frame);
+        match &mut self.questions {
+            _ if self.is_cut => {}
+            Some(questions) => questions.said(frame),
+            None => self.up.push_back(frame),
         }
     }
 
@@ -54,6 +75,10 @@ impl Link {
     }
 
     pub(super) fn told(&mut self) -> Option<Down> {
-        self.down.pop_front()
+        let told = self.down.pop_front();
+        if let (Some(Down::Frame(frame)), Some(questions)) = (&told, &mut self.questions) {
+            questions.heard(frame);
+        }
+        told
     }
 }

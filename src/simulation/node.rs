@@ -5,10 +5,9 @@ use super::database::Database;
 use super::link::{Down, Link, LinkId};
 use super::product;
 use crate::feed::Batch;
-use crate::hub::WatchRights;
-use crate::hub::missed::{Candidate, Missed, missed};
+use crate::hub::missed::{Candidate, Missed, Search, missed};
 use crate::hub::registry::Registry;
-use crate::hub::routing::{ConnectionId, Registered, Routing};
+use crate::hub::routing::{ConnectionId, Registered, RightsNow, RightsThere, Routing};
 use crate::key::{OrganizationId, PersonId};
 use crate::snapshot::Stamp;
 use crate::wire::{ClientFrame, Refused, ServerFrame, Watch, WatchNumber};
@@ -49,7 +48,7 @@ enum Handling {
     Nothing,
     Begun { watches: Vec<Watch> },
     Versioned { watches: Vec<Watch>, version: u64 },
-    Judged { watches: Vec<Watch>, version: u64, candidates: Vec<Candidate>, refused: Vec<Refused> },
+    Judged { watches: Vec<Watch>, version: u64, rights: RightsThere, candidates: Vec<Candidate>, refused: Vec<Refused> },
     Registered { candidates: Vec<Candidate> },
     Asked { candidates: Vec<Candidate>, stale: HashMap<WatchNumber, Missed> },
 }
@@ -116,6 +115,20 @@ impl Node {
         moves
     }
 
+    /// One step of what is done about the questions of a page.
+    pub(super) fn answer(
+        &self,
+        link: &mut Link,
+        database: &Database,
+        is_lost: impl FnOnce() -> bool,
+    ) -> Result<(), String> {
+        let Some(questions) = link.questions_mut() else { return Ok(()) };
+        for frame in questions.go_on(&self.registry, self.limits.missed, database, is_lost)? {
+            link.tell(Down::Frame(frame));
+        }
+        Ok(())
+    }
+
     /// Every connection is told the cursor: the heartbeat.
     pub(super) fn heartbeat(&mut self, database: &Database, links: &mut [Link]) -> Result<(), String> {
         let connections: Vec<_> = self.serving.keys().copied().collect();
@@ -146,7 +159,14 @@ impl Node {
             }
             Move::Apply => {
                 if let Some(batch) = self.batch.take() {
-                    self.routing.apply(&self.registry, batch);
+                    let asked = self.routing.rights_to_ask(&self.registry, &batch);
+                    let rights: RightsNow = asked
+                        .into_iter()
+                        .filter_map(|(person, its)| {
+                            Some(((person, its), product::watch_rights(database, person, its)?))
+                        })
+                        .collect();
+                    self.routing.apply(&self.registry, batch, &rights);
                     let woken = self.routing.take_woken();
                     self.wake(woken);
                 }
@@ -232,30 +252,23 @@ impl Node {
             Handling::Begun { watches } => version(routing, watches),
             Handling::Versioned { watches, version } => {
                 let organizations: BTreeSet<_> = watches.iter().map(|watch| watch.key.organization).collect();
-                let rights: HashMap<OrganizationId, WatchRights> = organizations
+                let rights: RightsThere = organizations
                     .into_iter()
                     .filter_map(|its| Some((its, product::watch_rights(database, serving.person, its)?)))
                     .collect();
-                let (candidates, mut refused) = self.registry.judge(watches.clone(), &rights);
-                let is_visible = |candidate: &Candidate| {
-                    candidate.asks_visibility().is_none_or(|(_, record)| {
-                        let organization = candidate.resolved.key.organization;
-                        product::is_visible(database, serving.person, organization, record)
-                    })
-                };
-                let (kept, hidden): (Vec<_>, Vec<_>) = candidates.into_iter().partition(is_visible);
-                refused.extend(hidden.iter().map(Candidate::hidden));
-                Handling::Judged { watches, version, candidates: kept, refused }
+                let (kept, refused) =
+                    product::judge(&self.registry, database, serving.person, watches.clone(), &rights);
+                Handling::Judged { watches, version, rights, candidates: kept, refused }
             }
-            Handling::Judged { watches, version: judged_by, candidates, refused } => {
-                match routing.register(connection, judged_by, candidates, refused) {
+            Handling::Judged { watches, version: judged_by, rights, candidates, refused } => {
+                match routing.register(connection, judged_by, &rights, candidates, refused) {
                     Registered::As(candidates) if candidates.is_empty() => Handling::Nothing,
                     Registered::As(candidates) => Handling::Registered { candidates },
                     Registered::RightsChanged => version(routing, watches),
                 }
             }
             Handling::Registered { candidates } => {
-                let beyond = database.beyond(&candidates, self.limits.missed);
+                let beyond = database.beyond(&Search::of(serving.person, None, &candidates), self.limits.missed);
                 let stale = missed(&self.registry, serving.person, &candidates, &beyond);
                 Handling::Asked { candidates, stale }
             }

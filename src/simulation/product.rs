@@ -5,7 +5,7 @@ mod changes;
 mod queries;
 
 pub(super) use changes::{OrderChange, Write};
-pub(super) use queries::{Query, is_visible, registry, watch_rights};
+pub(super) use queries::{Query, catalogue, judge, registry, watch_rights};
 
 use crate::key::{Facet, Facets, ID, OrganizationId, PersonId};
 use crate::live::Live;

@@ -3,13 +3,15 @@
 
 use super::database::{Database, When};
 use super::product::{self, Query, Write};
-use crate::client::Ticket;
+use crate::client;
 use crate::error::{ApiError, Kind};
+use crate::flights::Asked;
 use crate::key::{PersonId, QueryKey};
 use crate::overlay::{AnyValue, Mutation, MutationId};
 use crate::snapshot::{Stamp, Xid};
 use crate::sql::Outcome;
 use crate::wire::Read;
+use std::collections::VecDeque;
 
 #[derive(Clone)]
 pub(super) struct Request {
@@ -24,8 +26,17 @@ pub(super) struct Request {
 
 #[derive(Clone)]
 pub(super) enum About {
-    Read { query: Query, ticket: Ticket, pending: Vec<MutationId> },
-    Write { mutation: MutationId, write: Write },
+    Read {
+        query: Query,
+        asked: Asked,
+    },
+    /// The mutation whose turn it is, with those before it in the same request and those after it.
+    Write {
+        mutation: MutationId,
+        write: Write,
+        past: Vec<(MutationId, Answer)>,
+        behind: VecDeque<(MutationId, Write)>,
+    },
 }
 
 #[derive(Clone)]
@@ -108,12 +119,42 @@ impl Request {
         }
     }
 
-    /// The connection to the server, or the server itself, is gone: what was under way there is rolled back.
+    /// The connection to the database is gone: what was under way there is rolled back.
     pub(super) fn fail(&mut self, database: &mut Database) {
         if let Phase::Begun(xid) | Phase::Changed(xid) = self.phase {
             database.roll_back(xid);
         }
         self.answer(Err(cut()));
+    }
+
+    /// The server is gone, and with it what it would have answered.
+    pub(super) fn die(&mut self, database: &mut Database) {
+        self.fail(database);
+        self.lose();
+    }
+
+    /// Nobody hears the answer: of none of its mutations is known what came of it.
+    pub(super) fn lose(&mut self) {
+        self.answer(Err(cut()));
+        if let About::Write { past, behind, .. } = &mut self.about {
+            past.extend(behind.drain(..).map(|(mutation, _)| (mutation, Answer::Failed(cut()))));
+            past.iter_mut().for_each(|(_, answer)| *answer = Answer::Failed(cut()));
+        }
+    }
+
+    /// What the page hears of its mutations, in their order.
+    pub(super) fn outcomes(self) -> Vec<(MutationId, client::Outcome)> {
+        let Request { about: About::Write { mutation, past, behind, .. }, phase: Phase::Answered(answer), .. } = self
+        else {
+            return Vec::new();
+        };
+        let heard = |answer| match answer {
+            Answer::Written(Done { xid, stamp, value }) => Ok(crate::overlay::Answer { xid, stamp, value }).into(),
+            Answer::Failed(error) => client::Outcome::Failed(error),
+            Answer::Read(_) => client::Outcome::NotBegun,
+        };
+        let begun = past.into_iter().chain([(mutation, answer)]).map(|(id, answer)| (id, heard(answer)));
+        begun.chain(behind.into_iter().map(|(id, _)| (id, client::Outcome::NotBegun))).collect()
     }
 
     fn answer(&mut self, answer: Result<Answer, ApiError>) {
@@ -124,11 +165,25 @@ impl Request {
         });
     }
 
-    /// One step on the server.
+    /// One step on the server. A request with several mutations goes on to the next unless something passes by.
     pub(super) fn go_on(&mut self, database: &mut Database) {
+        self.step(database);
+        let (Phase::Answered(answer), About::Write { mutation, write, past, behind }) = (&self.phase, &mut self.about)
+        else {
+            return;
+        };
+        let is_passing = matches!(answer, Answer::Failed(error) if error.kind.is_passing());
+        if !is_passing && let Some((next, its_write)) = behind.pop_front() {
+            past.push((std::mem::replace(mutation, next), answer.clone()));
+            *write = its_write;
+            self.phase = Phase::Sent;
+        }
+    }
+
+    fn step(&mut self, database: &mut Database) {
         match (self.about.clone(), self.phase.clone()) {
-            (About::Read { query, pending, .. }, _) => {
-                let read = self.read(&query, &pending, database);
+            (About::Read { query, asked }, _) => {
+                let read = self.read(&query, &asked.question.named, database);
                 self.phase = Phase::Answered(Answer::Read(read));
             }
             (About::Write { mutation, .. }, Phase::Sent) => {
@@ -140,7 +195,7 @@ impl Request {
                     self.phase = Phase::Begun(xid);
                 }
             }
-            (About::Write { mutation, write }, Phase::Begun(xid)) => {
+            (About::Write { mutation, write, .. }, Phase::Begun(xid)) => {
                 let locks = write.locks(database);
                 database.lock(xid, &locks);
                 match write.run(database, xid, Some((self.person, mutation))) {
@@ -158,7 +213,7 @@ impl Request {
                 database.commit(xid);
                 self.phase = Phase::Committed;
             }
-            (About::Write { mutation, write }, Phase::Committed) => {
+            (About::Write { mutation, write, .. }, Phase::Committed) => {
                 let stamp = database.stamp();
                 if let Some(stored) = database.stored(self.person, mutation).cloned() {
                     self.phase = Phase::Answered(written(&write, stored));
@@ -172,7 +227,7 @@ impl Request {
                     Err(error) => self.answer(Err(error)),
                 }
             }
-            (About::Write { mutation, write }, Phase::Read(answer)) => {
+            (About::Write { mutation, write, .. }, Phase::Read(answer)) => {
                 let stored = database.store(self.person, mutation, answer);
                 self.phase = Phase::Answered(written(&write, stored));
             }

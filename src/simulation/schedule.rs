@@ -85,6 +85,8 @@ pub(super) enum What {
     Crash,
     DropEvents,
     Reload,
+    /// All tabs of a person at once: the device is started again.
+    Restart,
     Clock,
     Collect,
 }
@@ -132,7 +134,7 @@ impl Schedule {
         let is_shared = seed % 2 == 1;
         if is_shared {
             // Who leads has to change often enough.
-            weights.push((What::Reload, 5));
+            weights.extend([(What::Reload, 5), (What::Restart, 2)]);
         }
         let total = weights.iter().map(|(_, weight)| weight).sum();
         let pick = |chance: &mut Chance| {

@@ -1,19 +1,24 @@
 //! Everything together: one database, its servers, the pages, the network between them, and what a step does to them.
 
 use super::database::Database;
-use super::household::{self, Household, News};
+use super::household::{self, Household};
 use super::link::{Down, Link, LinkId};
 use super::node::{self, Node};
 use super::product::{self, Member, Order, Query, Role, Row};
 use super::request::{About, Answer, Phase, Request};
 use super::schedule::{Chance, Name, Schedule};
-use super::tab::{Tab, Timer, Wish};
+use super::tab::{Storage, Tab, Timer, Wish};
+use crate::catalogue::Catalogue;
+use crate::client::Outcome;
+use crate::connection::State;
 use crate::error::ApiError;
+use crate::flights::Asked;
 use crate::key::{OrganizationId, PersonId};
 use crate::overlay::AnyValue;
 use crate::snapshot::Xid;
+use crate::switchboard::TabId;
 use crate::wire::{Read, ServerFrame};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use uuid::Uuid;
 
@@ -33,6 +38,9 @@ pub(super) struct World {
     orders: [Vec<Uuid>; 2],
     /// How many mutations were made.
     made: u64,
+    catalogue: Catalogue,
+    /// By the text of their keys.
+    queries: HashMap<String, Query>,
     trace: Option<Vec<String>>,
 }
 
@@ -46,6 +54,8 @@ enum Move {
     NoticeCut(usize),
     Connect(usize),
     Server(usize, node::Move),
+    /// Over this link, which has no socket.
+    Question(LinkId),
     Household(usize, household::Move),
 }
 
@@ -99,10 +109,12 @@ impl World {
         database.write(xid, product::CATALOGUE_ROW, Some(Row::Catalogue { guests_see_orders: true }), None);
         database.commit(xid);
         let node = || Node::new(registry.clone(), schedule.limits);
+        let storage = if schedule.is_shared { Storage::Shared } else { Storage::None };
+        let tab = |person| Tab::new(product::person(person), 1_000_000, storage);
         Self {
             database,
             nodes: (0..schedule.nodes).map(|_| node()).collect(),
-            tabs: schedule.tabs.iter().map(|person| Tab::new(product::person(*person), 1_000_000)).collect(),
+            tabs: schedule.tabs.iter().map(|person| tab(*person)).collect(),
             households: sharing::households(schedule),
             links: Vec::new(),
             requests: BTreeMap::new(),
@@ -110,6 +122,8 @@ impl World {
             rendered: Vec::new(),
             orders,
             made: 0,
+            catalogue: product::catalogue(),
+            queries: HashMap::new(),
             trace: None,
         }
     }
@@ -139,6 +153,11 @@ impl World {
         }
         for (place, household) in self.households.iter().enumerate() {
             moves.extend(household.moves(&self.links).into_iter().map(|this| Move::Household(place, this)));
+        }
+        for (place, link) in self.links.iter().enumerate().filter(|(_, link)| !link.is_cut()) {
+            if link.questions().is_some_and(|questions| questions.can_go_on(&self.database)) {
+                moves.push(Move::Question(place));
+            }
         }
         for (place, node) in self.nodes.iter().enumerate() {
             moves.extend(node.moves(&self.database, &self.links).into_iter().map(|this| Move::Server(place, this)));
@@ -173,15 +192,14 @@ impl World {
                 note!(self, "  tab {tab} tries again: {timer:?}");
                 let wishes = self.tabs[tab].act(&self.database, |client| match &timer {
                     Timer::Fetch(query) => client.retry_fetch(&query.key()),
-                    Timer::Mutation(id) => client.retry_mutation(*id),
+                    Timer::Mutations(ids) => client.retry_mutations(ids),
                 })?;
                 self.grant(tab, wishes)
             }
             Move::Hear(tab) => self.hear(tab),
             Move::NoticeCut(tab) => {
                 note!(self, "  tab {tab} notices that its connection is gone");
-                let wishes = self.tabs[tab].disconnected(&self.database)?;
-                self.grant(tab, wishes)
+                self.connection_of(tab, State::Connecting)
             }
             Move::Connect(tab) => {
                 note!(self, "  tab {tab} connects");
@@ -190,6 +208,11 @@ impl World {
                 Ok(())
             }
             Move::Household(place, this) => self.household_goes_on(place, this, chance),
+            Move::Question(link) => {
+                let node = chance as usize % self.nodes.len();
+                note!(self, "  server {node} is asked over link {link} at {}", self.database.snapshot());
+                self.nodes[node].answer(&mut self.links[link], &self.database, || chance.is_multiple_of(5))
+            }
             Move::Server(node, this) => {
                 note!(self, "  server {node}: {this:?} at {}", self.database.snapshot());
                 self.nodes[node].go(this, chance.is_multiple_of(4), &mut self.database, &mut self.links)
@@ -201,6 +224,11 @@ impl World {
     fn connect(&mut self, person: PersonId, chance: u32) -> LinkId {
         let node = chance as usize % self.nodes.len();
         let link = self.links.len();
+        if chance.is_multiple_of(7) {
+            note!(self, "  connection {link} has no socket");
+            self.links.push(Link::of_questions(person));
+            return link;
+        }
         note!(self, "  connection {link} leads to server {node}");
         self.links.push(Link::default());
         self.nodes[node].connect(person, link, &mut self.links);
@@ -209,33 +237,33 @@ impl World {
 
     fn request_goes_on(&mut self, id: u64) -> Result<(), String> {
         let Some(mut request) = self.requests.remove(&id) else { return Ok(()) };
-        let Phase::Answered(answer) = request.phase else {
+        if !request.is_answered() {
             request.go_on(&mut self.database);
             note!(self, "  request {id:x} on the server: {}", request.phase.name());
             if !(request.is_answered() && request.tab.is_none()) {
                 self.requests.insert(id, request);
             }
             return Ok(());
-        };
+        }
         let Some(tab) = request.tab else { return Ok(()) };
-        let page = &mut self.tabs[tab];
-        let wishes = match (request.about, answer) {
-            (About::Read { query, ticket, .. }, Answer::Read(read)) => {
-                note!(self, "  tab {tab} has the answer of request {id:x}: {query:?} {}", told(&query, &read));
-                page.fetched(&query, ticket, read, &self.database)?
+        let wishes = match (&request.about, &request.phase) {
+            (About::Read { query, asked }, Phase::Answered(Answer::Read(read))) => {
+                note!(self, "  tab {tab} has the answer of request {id:x}: {query:?} {}", told(query, read));
+                if !self.households.is_empty() {
+                    return self.landed(tab, query, asked, read.clone());
+                }
+                self.tabs[tab].fetched(query, asked.ticket, &asked.question, read.clone(), &self.database)?
             }
-            (About::Write { mutation, .. }, Answer::Written(done)) => {
-                note!(
-                    self,
-                    "  tab {tab} has the answer of request {id:x}: {mutation} by {:?} at {}",
-                    done.xid,
-                    done.stamp.snapshot
-                );
-                page.answered(mutation, Ok(done), &self.database)?
-            }
-            (About::Write { mutation, .. }, Answer::Failed(error)) => {
-                note!(self, "  tab {tab}: {mutation} failed: {:?}", error.kind);
-                page.answered(mutation, Err(error), &self.database)?
+            (About::Write { .. }, Phase::Answered(Answer::Written(_) | Answer::Failed(_))) => {
+                let mut outcomes = request.outcomes();
+                for (mutation, outcome) in &outcomes {
+                    note!(self, "  tab {tab} hears of request {id:x}: {mutation} {}", came_of(outcome));
+                }
+                if !self.households.is_empty() {
+                    return self.sent(tab, outcomes);
+                }
+                self.tabs[tab].client.say_after(&mut outcomes);
+                self.tabs[tab].heard(outcomes, &self.database)?
             }
             _ => return Err("a request was answered with another one's answer".to_owned()),
         };
@@ -245,17 +273,16 @@ impl World {
     fn hear(&mut self, tab: usize) -> Result<(), String> {
         let Some(down) = self.tabs[tab].link.and_then(|link| self.links[link].told()) else { return Ok(()) };
         match down {
-            Down::Frame(ServerFrame::Hello { .. }) => self.hear_news(tab, News::Connection { is_live: true }),
-            Down::Frame(frame) => self.hear_news(tab, News::Told(frame)),
+            Down::Frame(ServerFrame::Hello { .. }) => self.connection_of(tab, State::Live),
+            Down::Frame(frame) => self.told(tab, frame),
             Down::Closed(close) => {
                 note!(self, "  tab {tab} hears that the connection ends: {close:?}");
-                self.hear_news(tab, News::Connection { is_live: false })
+                self.connection_of(tab, State::Connecting)
             }
         }
     }
 
     fn grant(&mut self, tab: usize, wishes: Vec<Wish>) -> Result<(), String> {
-        let person = self.tabs[tab].person;
         for wish in wishes {
             let about = match wish {
                 Wish::Frame(frame) => {
@@ -266,24 +293,47 @@ impl World {
                     }
                     continue;
                 }
-                Wish::Read { query, ticket, pending } => About::Read { query, ticket, pending },
-                Wish::Send { mutation, write } => About::Write { mutation, write },
-            };
-            let page = &mut self.tabs[tab];
-            let id = match &about {
-                About::Read { query, .. } => page.name_request(tab, query),
-                About::Write { mutation, .. } => page.name_request(tab, mutation),
-            };
-            match &about {
-                About::Read { query, ticket, .. } => {
-                    note!(self, "  tab {tab} asks for {query:?} (request {id:x}, ticket {ticket})")
+                Wish::Read { query, ticket, question } if !self.households.is_empty() => {
+                    self.asks_at_home(tab, &query, ticket, question)?;
+                    continue;
                 }
-                About::Write { mutation, .. } => note!(self, "  tab {tab} sends {mutation} (request {id:x})"),
-            }
-            let node = id as usize % self.nodes.len();
-            self.requests.insert(id, Request { person, tab: Some(tab), node, about, phase: Phase::Sent });
+                Wish::Read { query, ticket, question } => {
+                    About::Read { query, asked: Asked { tab: TabId(Uuid::nil()), ticket, question } }
+                }
+                Wish::Restore(_)
+                | Wish::Keep(_)
+                | Wish::KeepMutation(_)
+                | Wish::ForgetMutations(_)
+                | Wish::ForgetKept(_)
+                | Wish::ForgetAll(_)
+                | Wish::Left(_) => {
+                    self.keeps_at_home(tab, wish);
+                    continue;
+                }
+                Wish::Send { mutation, write, behind } => About::Write { mutation, write, past: Vec::new(), behind },
+            };
+            self.request(tab, about);
         }
         Ok(())
+    }
+
+    fn request(&mut self, tab: usize, about: About) {
+        let person = self.tabs[tab].person;
+        let page = &mut self.tabs[tab];
+        let id = match &about {
+            About::Read { query, .. } => page.name_request(tab, query),
+            About::Write { mutation, .. } => page.name_request(tab, mutation),
+        };
+        match &about {
+            About::Read { query, asked } => {
+                note!(self, "  tab {tab} asks for {query:?} (request {id:x}, ticket {})", asked.ticket)
+            }
+            About::Write { mutation, behind, .. } => {
+                note!(self, "  tab {tab} sends {mutation} and {} more (request {id:x})", behind.len())
+            }
+        }
+        let node = id as usize % self.nodes.len();
+        self.requests.insert(id, Request { person, tab: Some(tab), node, about, phase: Phase::Sent });
     }
 
     // ------------------------------------------------------------------------------------------------- the rest
@@ -311,6 +361,7 @@ impl World {
         for (place, tab) in self.tabs.iter().enumerate() {
             tab.look_at_rest(&self.database).map_err(|broken| format!("{broken} (tab {place})"))?;
         }
+        self.look_at_homes()?;
         Ok(())
     }
 }
@@ -330,6 +381,14 @@ fn told(query: &Query, answer: &Result<Read<AnyValue>, ApiError>) -> String {
     match answer {
         Ok(read) => format!("{} at {} in {}", query.written(Some(&read.data)), read.snapshot, read.epoch.0.as_u128()),
         Err(error) => format!("{:?}", error.kind),
+    }
+}
+
+fn came_of(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Done { answer, .. } => format!("by {:?} at {}", answer.xid, answer.stamp.snapshot),
+        Outcome::Failed(error) => format!("failed: {:?}", error.kind),
+        Outcome::NotBegun => "was not begun".to_owned(),
     }
 }
 

@@ -17,12 +17,12 @@ pub async fn list(
     #[server(default)] customer_id: Option<CustomerId>,
     #[server(default)] sort: Option<Sort>,
     #[server(default)] after: Option<String>,
-    #[server(default)] before: Option<String>,
+    #[server(default)] until: Option<String>,
     #[server(default)] pending: Vec<MutationId>,
 ) -> Result<Read<OrderPage>, ApiError> {
     use super::sql;
     let (database, actor) = crate::request::begin_read()?;
-    let asked = sql::Asked::new(organization, status, customer_id, sort.unwrap_or(Sort::Newest), after, before)?;
+    let asked = sql::Asked::new(organization, status, customer_id, sort.unwrap_or(Sort::Newest), after, until)?;
     database.read(actor, &pending, move |transaction| Box::pin(sql::page(transaction, asked))).await
 }
 
@@ -50,7 +50,7 @@ pub async fn create(
     #[server(default)] due_on: Option<Date>,
 ) -> Result<Written<Order>, ApiError> {
     use super::sql;
-    let (database, person) = crate::request::begin()?;
+    let begun = crate::request::begin()?;
     let new = sql::NewOrder {
         organization,
         id,
@@ -62,15 +62,10 @@ pub async fn create(
     };
     let payload = ("orders/create", organization, id, &new.title, customer_id, new.status, assignee_id, due_on);
     let payload = serde_json::to_value(payload).map_err(|_| ApiError::internal())?;
-    database
-        .write(
-            person,
-            mutation_id,
-            &payload,
-            move |transaction| Box::pin(sql::create(transaction, new)),
-            move |transaction| Box::pin(sql::order(transaction, organization, id)),
-        )
-        .await
+    sql::write(begun, mutation_id, &payload, organization, id, move |transaction| {
+        Box::pin(sql::create(transaction, new))
+    })
+    .await
 }
 
 /// Changes fields of an order.
@@ -82,18 +77,13 @@ pub async fn update(
     changes: OrderChanges,
 ) -> Result<Written<Order>, ApiError> {
     use super::sql;
-    let (database, person) = crate::request::begin()?;
+    let begun = crate::request::begin()?;
     let payload = ("orders/update", organization, id, &changes);
     let payload = serde_json::to_value(payload).map_err(|_| ApiError::internal())?;
-    database
-        .write(
-            person,
-            mutation_id,
-            &payload,
-            move |transaction| Box::pin(sql::update(transaction, organization, id, changes)),
-            move |transaction| Box::pin(sql::order(transaction, organization, id)),
-        )
-        .await
+    sql::write(begun, mutation_id, &payload, organization, id, move |transaction| {
+        Box::pin(sql::update(transaction, organization, id, changes))
+    })
+    .await
 }
 
 /// Deletes an order and its lines.
@@ -125,19 +115,14 @@ pub async fn restore(
     id: OrderId,
 ) -> Result<Written<Order>, ApiError> {
     use super::sql;
-    let (database, person) = crate::request::begin()?;
-    database
-        .write(
-            person,
-            mutation_id,
-            &("orders/restore", organization, id),
-            move |transaction| Box::pin(sql::restore(transaction, organization, id)),
-            move |transaction| Box::pin(sql::order(transaction, organization, id)),
-        )
-        .await
+    let begun = crate::request::begin()?;
+    sql::write(begun, mutation_id, &("orders/restore", organization, id), organization, id, move |transaction| {
+        Box::pin(sql::restore(transaction, organization, id))
+    })
+    .await
 }
 
-/// Adds a line below the others.
+/// Adds a line: at its position, or below the others.
 #[server(prefix = "/api", endpoint = "orders/add_line", protocol = Writing, client = Requests)]
 pub async fn add_line(
     organization: OrganizationId,
@@ -147,28 +132,25 @@ pub async fn add_line(
     description: String,
     quantity: i32,
     #[server(default)] unit: Option<String>,
+    #[server(default)] position: Option<i32>,
 ) -> Result<Written<Order>, ApiError> {
     use super::sql;
-    let (database, person) = crate::request::begin()?;
+    let begun = crate::request::begin()?;
     let new = sql::NewLine {
         organization,
         order_id,
         id,
+        position: position.map(|position| sql::whole("position", position)).transpose()?,
         description: crate::request::text("description", &description, 500)?,
-        quantity: sql::quantity(quantity)?,
+        quantity: sql::whole("quantity", quantity)?,
         unit: crate::request::text("unit", unit.as_deref().unwrap_or("pcs"), 20)?,
     };
-    let payload = ("orders/add_line", organization, order_id, id, &new.description, quantity, &new.unit);
+    let payload = ("orders/add_line", organization, order_id, id, &new.description, quantity, &new.unit, position);
     let payload = serde_json::to_value(payload).map_err(|_| ApiError::internal())?;
-    database
-        .write(
-            person,
-            mutation_id,
-            &payload,
-            move |transaction| Box::pin(sql::add_line(transaction, new)),
-            move |transaction| Box::pin(sql::order(transaction, organization, order_id)),
-        )
-        .await
+    sql::write(begun, mutation_id, &payload, organization, order_id, move |transaction| {
+        Box::pin(sql::add_line(transaction, new))
+    })
+    .await
 }
 
 /// Changes fields of a line.
@@ -181,18 +163,13 @@ pub async fn update_line(
     changes: LineChanges,
 ) -> Result<Written<Order>, ApiError> {
     use super::sql;
-    let (database, person) = crate::request::begin()?;
+    let begun = crate::request::begin()?;
     let payload = ("orders/update_line", organization, order_id, id, &changes);
     let payload = serde_json::to_value(payload).map_err(|_| ApiError::internal())?;
-    database
-        .write(
-            person,
-            mutation_id,
-            &payload,
-            move |transaction| Box::pin(sql::update_line(transaction, organization, order_id, id, changes)),
-            move |transaction| Box::pin(sql::order(transaction, organization, order_id)),
-        )
-        .await
+    sql::write(begun, mutation_id, &payload, organization, order_id, move |transaction| {
+        Box::pin(sql::update_line(transaction, organization, order_id, id, changes))
+    })
+    .await
 }
 
 /// Removes a line.
@@ -204,14 +181,14 @@ pub async fn remove_line(
     id: LineId,
 ) -> Result<Written<Order>, ApiError> {
     use super::sql;
-    let (database, person) = crate::request::begin()?;
-    database
-        .write(
-            person,
-            mutation_id,
-            &("orders/remove_line", organization, order_id, id),
-            move |transaction| Box::pin(sql::remove_line(transaction, organization, order_id, id)),
-            move |transaction| Box::pin(sql::order(transaction, organization, order_id)),
-        )
-        .await
+    let begun = crate::request::begin()?;
+    sql::write(
+        begun,
+        mutation_id,
+        &("orders/remove_line", organization, order_id, id),
+        organization,
+        order_id,
+        move |transaction| Box::pin(sql::remove_line(transaction, organization, order_id, id)),
+    )
+    .await
 }

@@ -1,10 +1,12 @@
 //! The lines of an order, edited in place.
 
-use super::mutations::{EditLine, LineEdit};
+use super::mutations::{EditLine, LineEdit, quantity};
 use super::{Line, LineChanges, LineId, Order};
 use crate::change::Change;
+use crate::ui::conflict::{Conflict, use_disputed};
 use crate::ui::editing::InPlace;
 use crate::ui::feedback::{Toasts, Tone};
+use crate::ui::given_back::Orphans;
 use crate::ui::icon::{Icon, icon};
 use crate::ui::shell::Place;
 use crate::ui::tint::{Touch, use_tint};
@@ -16,11 +18,6 @@ fn edit(place: Place, last: Memo<Option<Order>>, id: LineId, edit: LineEdit) {
         let organization = place.organization.get_untracked();
         mutate(EditLine { organization, order, id, edit, by: place.author() });
     }
-}
-
-/// A whole number that a line may have.
-fn quantity(text: &str) -> Option<i32> {
-    text.trim().parse().ok().filter(|quantity| (1..=1_000_000).contains(quantity))
 }
 
 const NO_QUANTITY: &str = "A quantity is a whole number from 1 to 1000000.";
@@ -99,6 +96,7 @@ fn Row(first: Line, last: Memo<Option<Order>>, may_change: Signal<bool>, known: 
         }
         _ => toasts.say(Tone::Error, NO_QUANTITY),
     };
+    let is_disputed = use_disputed(id.0);
     let remove = move |_| edit(place, last, id, LineEdit::Remove(line.get_untracked()));
     view! {
         <tr data-id=id.to_string() data-changed=move || tint.get().map(|_| "")>
@@ -112,6 +110,7 @@ fn Row(first: Line, last: Memo<Option<Order>>, may_change: Signal<bool>, known: 
                     label=Signal::derive(move || format!("Description of line {}", position()))
                     most=500
                     is_readonly
+                    field=(id.0, "description")
                 />
             </td>
             <td data-cell="quantity">
@@ -125,6 +124,7 @@ fn Row(first: Line, last: Memo<Option<Order>>, may_change: Signal<bool>, known: 
                     label=Signal::derive(move || format!("Quantity of line {}", position()))
                     most=7
                     is_readonly
+                    field=(id.0, "quantity")
                 />
             </td>
             <td data-cell="unit">
@@ -136,6 +136,7 @@ fn Row(first: Line, last: Memo<Option<Order>>, may_change: Signal<bool>, known: 
                     label=Signal::derive(move || format!("Unit of line {}", position()))
                     most=20
                     is_readonly
+                    field=(id.0, "unit")
                 />
             </td>
             <td data-cell="action">
@@ -159,6 +160,19 @@ fn Row(first: Line, last: Memo<Option<Order>>, may_change: Signal<bool>, known: 
                 }}
             </td>
         </tr>
+        {move || {
+            is_disputed
+                .get()
+                .then(|| {
+                    view! {
+                        <tr class="conflict-row">
+                            <td colspan="5">
+                                <Conflict row=id.0 />
+                            </td>
+                        </tr>
+                    }
+                })
+        }}
     }
 }
 
@@ -169,6 +183,14 @@ fn AddLine(last: Memo<Option<Order>>) -> impl IntoView {
     let (description, amount, unit) =
         (RwSignal::new(String::new()), RwSignal::new(String::new()), RwSignal::new(String::new()));
     let first = NodeRef::<leptos::html::Input>::new();
+    if let Some(orphans) = use_context::<Orphans>() {
+        on_cleanup(move || {
+            let text = description.try_get_untracked().unwrap_or_default();
+            if !text.trim().is_empty() {
+                orphans.take_in("New line".to_owned(), text);
+            }
+        });
+    }
     let add = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let text = description.get_untracked().trim().to_owned();
@@ -182,7 +204,12 @@ fn AddLine(last: Memo<Option<Order>>) -> impl IntoView {
         };
         let typed = unit.get_untracked().trim().to_owned();
         let unit_text = if typed.is_empty() { "pcs".to_owned() } else { typed };
-        edit(place, last, LineId::fresh(), LineEdit::Add { description: text, quantity, unit: unit_text });
+        edit(
+            place,
+            last,
+            LineId::fresh(),
+            LineEdit::Add { description: text, quantity, unit: unit_text, position: None },
+        );
         description.set(String::new());
         amount.set(String::new());
         unit.set(String::new());

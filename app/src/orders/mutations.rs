@@ -1,8 +1,7 @@
 //! What people do to orders, and how it looks before the server has it.
 
 use super::{
-    Line, LineChanges, LineId, Order, OrderChanges, OrderId, OrderPage, OrderParameters, OrderRow, Orders, PageOf,
-    Sort, api,
+    Line, LineChanges, LineId, Order, OrderChanges, OrderId, OrderPage, OrderParameters, OrderRow, Orders, Sort, api,
 };
 use crate::change::{Change, Disputes};
 use crate::customers::CustomerId;
@@ -82,6 +81,10 @@ impl Mutation for CreateOrder {
         Some(self.title.clone())
     }
 
+    fn retyped(&self, text: &str) -> Option<Self> {
+        Some(Self { title: text.to_owned(), ..self.clone() })
+    }
+
     fn show(&self, on: &mut Shown<'_>) {
         on.record::<Orders>(self.id, |order| {
             order.get_or_insert_with(|| Order {
@@ -92,7 +95,7 @@ impl Mutation for CreateOrder {
         });
         on.lists::<Orders>(|parameters, page| {
             let row = self.row();
-            let belongs = parameters.matches(&row) && parameters.page == PageOf::First && parameters.sort != Sort::Due;
+            let belongs = parameters.matches(&row) && parameters.page.is_start() && parameters.sort != Sort::Due;
             if belongs && !page.rows.iter().any(|other| other.id == self.id) {
                 page.rows.insert(0, row);
                 page.total += 1;
@@ -195,7 +198,7 @@ impl Mutation for UpdateOrder {
             id if *id == row.assignee_id => row.assignee.clone().unwrap_or_default(),
             Some(_) => self.name.clone().unwrap_or_default(),
         };
-        Disputes::over(&row.updated_by_name, row.updated_at)
+        Disputes::over(row.id, &row.updated_by_name, row.updated_at)
             .field("title", title, &row.title, String::clone)
             .field("status", status, &row.status, |status| status.label().to_owned())
             .field("customer", customer_id, &row.customer_id, customer)
@@ -220,6 +223,11 @@ impl Mutation for UpdateOrder {
         self.changes.title.as_ref().map(|title| title.to.clone())
     }
 
+    fn retyped(&self, text: &str) -> Option<Self> {
+        let title = self.changes.title.as_ref().map(|title| Change::to(title, text.to_owned()))?;
+        Some(Self { changes: OrderChanges { title: Some(title), ..self.changes.clone() }, ..self.clone() })
+    }
+
     fn show(&self, on: &mut Shown<'_>) {
         on.record::<Orders>(self.id, |order| {
             if let Some(order) = order {
@@ -242,6 +250,11 @@ impl Mutation for UpdateOrder {
     async fn send(self, id: MutationId) -> Result<Written<Order>, ApiError> {
         api::update(self.organization, self.id, id, self.changes).await
     }
+}
+
+/// A whole number that a line may have.
+pub(super) fn quantity(text: &str) -> Option<i32> {
+    text.trim().parse().ok().filter(|quantity| (1..=1_000_000).contains(quantity))
 }
 
 fn due_text(due: &Option<Date>) -> String {
@@ -397,6 +410,9 @@ pub enum LineEdit {
         description: String,
         quantity: i32,
         unit: String,
+        /// Where one stood that is put back; a new one stands below the others.
+        #[serde(default)]
+        position: Option<i32>,
     },
     Change(LineChanges),
     /// With the line as it is now: what is shown if it is put back.
@@ -438,9 +454,9 @@ impl Mutation for EditLine {
 
     fn inverse(&self) -> Option<AnyMutation> {
         let edit = match &self.edit {
-            LineEdit::Add { description, quantity, unit } => LineEdit::Remove(Line {
+            LineEdit::Add { description, quantity, unit, position } => LineEdit::Remove(Line {
                 id: self.id,
-                position: 0,
+                position: position.unwrap_or_default(),
                 description: description.clone(),
                 quantity: *quantity,
                 unit: unit.clone(),
@@ -457,6 +473,8 @@ impl Mutation for EditLine {
                 description: line.description.clone(),
                 quantity: line.quantity,
                 unit: line.unit.clone(),
+                // Of one that was never seen in its place, there is none to go back to.
+                position: Some(line.position).filter(|position| *position > 0),
             },
         };
         Some(Arc::new(Self { edit, ..self.clone() }))
@@ -468,7 +486,7 @@ impl Mutation for EditLine {
 
     fn disputes(&self, current: &serde_json::Value) -> Vec<Dispute> {
         let (LineEdit::Change(changes), Some(line)) = (&self.edit, self.line_in(current)) else { return Vec::new() };
-        Disputes::over(&line.updated_by_name, line.updated_at)
+        Disputes::over(line.id.0, &line.updated_by_name, line.updated_at)
             .field("description", &changes.description, &line.description, String::clone)
             .field("quantity", &changes.quantity, &line.quantity, i32::to_string)
             .field("unit", &changes.unit, &line.unit, String::clone)
@@ -497,24 +515,53 @@ impl Mutation for EditLine {
         }
     }
 
+    fn retyped(&self, text: &str) -> Option<Self> {
+        let edit = match &self.edit {
+            LineEdit::Add { quantity, unit, position, .. } => {
+                let (quantity, unit, position) = (*quantity, unit.clone(), *position);
+                LineEdit::Add { description: text.to_owned(), quantity, unit, position }
+            }
+            LineEdit::Change(changes) => {
+                let mut changes = changes.clone();
+                // The one that `typed` gives.
+                match (&mut changes.description, &mut changes.quantity, &mut changes.unit) {
+                    (Some(description), ..) => text.clone_into(&mut description.to),
+                    (None, Some(change), _) => change.to = quantity(text)?,
+                    (None, None, Some(unit)) => text.clone_into(&mut unit.to),
+                    (None, None, None) => return None,
+                }
+                LineEdit::Change(changes)
+            }
+            LineEdit::Remove(_) => return None,
+        };
+        Some(Self { edit, ..self.clone() })
+    }
+
     fn show(&self, on: &mut Shown<'_>) {
         on.record::<Orders>(self.order, |order| {
             let Some(order) = order else { return };
             match &self.edit {
-                LineEdit::Add { description, quantity, unit } => {
+                LineEdit::Add { description, quantity, unit, position } => {
                     if order.lines.iter().any(|line| line.id == self.id) {
                         return;
                     }
-                    order.lines.push(Line {
-                        id: self.id,
-                        position: order.lines.iter().map(|line| line.position).max().unwrap_or(0) + 1,
-                        description: description.clone(),
-                        quantity: *quantity,
-                        unit: unit.clone(),
-                        updated_at: now(),
-                        updated_by: Some(self.by.0),
-                        updated_by_name: Some(self.by.1.clone()),
-                    });
+                    let last = order.lines.iter().map(|line| line.position).max().unwrap_or(0);
+                    let position = position.unwrap_or(last + 1);
+                    let key = (position, self.id);
+                    let place = order.lines.partition_point(|line| (line.position, line.id) < key);
+                    order.lines.insert(
+                        place,
+                        Line {
+                            id: self.id,
+                            position,
+                            description: description.clone(),
+                            quantity: *quantity,
+                            unit: unit.clone(),
+                            updated_at: now(),
+                            updated_by: Some(self.by.0),
+                            updated_by_name: Some(self.by.1.clone()),
+                        },
+                    );
                 }
                 LineEdit::Change(changes) => {
                     if let Some(line) = order.lines.iter_mut().find(|line| line.id == self.id) {
@@ -537,8 +584,8 @@ impl Mutation for EditLine {
     async fn send(self, mutation: MutationId) -> Result<Written<Order>, ApiError> {
         let Self { organization, order, id, edit, .. } = self;
         match edit {
-            LineEdit::Add { description, quantity, unit } => {
-                api::add_line(organization, mutation, order, id, description, quantity, Some(unit)).await
+            LineEdit::Add { description, quantity, unit, position } => {
+                api::add_line(organization, mutation, order, id, description, quantity, Some(unit), position).await
             }
             LineEdit::Change(changes) => api::update_line(organization, mutation, order, id, changes).await,
             LineEdit::Remove(_) => api::remove_line(organization, mutation, order, id).await,
@@ -552,6 +599,7 @@ mod tests {
     use crate::orders::Status;
     use millstream::live::ListQuery;
     use millstream::overlay::{AnyValue, ErasedMutation};
+    use millstream::pages::PageOf;
 
     const ORGANIZATION: OrganizationId = OrganizationId(Uuid::from_u128(1));
 
@@ -617,6 +665,26 @@ mod tests {
         assert_eq!(shown(&restored(row(5)), &asked(Sort::Newest), middle()), (vec![8, 6, 5, 4], 41));
         let released = OrderParameters { status: Some(Status::Released), ..asked(Sort::Newest) };
         assert_eq!(shown(&restored(row(5)), &released, page(&[8])), (vec![8], 40));
+    }
+
+    #[test]
+    fn what_was_typed_is_what_is_typed_anew_and_a_quantity_stays_a_number() {
+        let changes = |changes: LineChanges| EditLine {
+            organization: ORGANIZATION,
+            order: OrderId(Uuid::from_u128(5)),
+            id: LineId(Uuid::from_u128(6)),
+            edit: LineEdit::Change(changes),
+            by: (PersonId(Uuid::from_u128(2)), "Ada".to_owned()),
+        };
+        let seal = changes(LineChanges {
+            description: Some(Change { from: "Seal".to_owned(), to: "Seals".to_owned() }),
+            ..LineChanges::default()
+        });
+        let typed = |line: &EditLine, text: &str| Mutation::retyped(line, text).and_then(|line| Mutation::typed(&line));
+        assert_eq!(typed(&seal, "Shaft seals").as_deref(), Some("Shaft seals"));
+        let two = changes(LineChanges { quantity: Some(Change { from: 1, to: 2 }), ..LineChanges::default() });
+        assert_eq!(typed(&two, "3").as_deref(), Some("3"));
+        assert!(typed(&two, "three").is_none() && typed(&two, "0").is_none());
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! One order: its title, status, assignee, customer, due date and lines, all edited where they stand.
 
 use super::lines::Lines;
-use super::mutations::{DeleteOrder, UpdateOrder};
+use super::mutations::{DeleteOrder, RestoreOrder, UpdateOrder};
 use super::{Order, OrderChanges, OrderId, Orders, Status};
 use crate::change::Change;
 use crate::customers::{Customer, Customers};
 use crate::tenancy::{Action, Member, Members, Module};
 use crate::ui::choice::{Choice, Entry};
+use crate::ui::conflict::Conflict;
+use crate::ui::deleting::Delete;
 use crate::ui::editing::InPlace;
 use crate::ui::feedback::{failure, loading};
-use crate::ui::icon::{Icon, icon};
+use crate::ui::given_back::{GivenBack, Orphans, Which};
+use crate::ui::gone::Gone;
 use crate::ui::shell::{Place, go};
 use crate::ui::time::{When, from_input};
 use crate::ui::tint::{Touch, use_tint};
@@ -33,8 +36,11 @@ pub fn OrderPage() -> impl IntoView {
     let order = use_record::<Orders>(move || place.id(), move || id.get());
     let members = use_list::<Members>(move || place.id(), NoParameters::default);
     let customers = use_list::<Customers>(move || place.id(), NoParameters::default);
+    Orphans::provide();
+    let which = RwSignal::new(Which::Undisputed);
     view! {
         <main class="page" id="main" tabindex="-1">
+            <GivenBack record=Signal::derive(move || id.get().0) which />
             <Suspense fallback=|| loading("the order")>
                 {
                     // The last order that was here stays in view when it is deleted under one's eyes.
@@ -43,11 +49,15 @@ pub fn OrderPage() -> impl IntoView {
                         let now = order.get().and_then(Result::ok);
                         now.or(before.cloned().flatten().filter(|order| order.row.id == id.get()))
                     });
+                    Effect::new(move |_| {
+                        let is_there = state.get().is_none_or(|state| state.is_ok());
+                        which.set(if is_there { Which::Undisputed } else { Which::All });
+                    });
                     move || {
                         let view = match (state.get()?, last.with_untracked(Option::is_some)) {
                             (Ok(_), _) => view! { <Sheet order last members customers /> }.into_any(),
                             (Err(error), true) if error.kind == Kind::NotFound => {
-                                view! { <Gone last /> }.into_any()
+                                view! { <Deleted last /> }.into_any()
                             }
                             (Err(error), _) => {
                                 view! {
@@ -70,24 +80,20 @@ pub fn OrderPage() -> impl IntoView {
 
 /// What is left of an order that somebody has deleted.
 #[component]
-fn Gone(last: Memo<Option<Order>>) -> impl IntoView {
+fn Deleted(last: Memo<Option<Order>>) -> impl IntoView {
     let place = expect_context::<Place>();
-    let title = last.with_untracked(|order| order.as_ref().map(|order| order.row.title.clone())).unwrap_or_default();
-    let number =
-        last.with_untracked(|order| order.as_ref().and_then(|order| order.row.number.clone())).unwrap_or_default();
+    let what = last.with_untracked(|order| {
+        order.as_ref().map(|order| format!("{} “{}”", order.row.number.as_deref().unwrap_or_default(), order.row.title))
+    });
+    let bring_back = Callback::new(move |()| {
+        if let Some(order) = last.get_untracked() {
+            mutate(RestoreOrder { organization: place.organization.get_untracked(), order, by: place.author() });
+        }
+    });
+    let restore = Signal::derive(move || place.may(Module::Sales, Action::Delete).then_some(bring_back));
     view! {
         <Title text="Deleted order" />
-        <div class="banner" data-kind="gone" role="alert">
-            <p>
-                <strong>{number} " has been deleted."</strong>
-                " “"
-                {title}
-                "” is gone for everyone."
-            </p>
-            <a class="button" href=place.path("orders")>
-                "All orders"
-            </a>
-        </div>
+        <Gone what=what.unwrap_or_default() back=place.path("orders") others="All orders" restore />
     }
 }
 
@@ -100,11 +106,14 @@ fn Sheet(
 ) -> impl IntoView {
     let place = expect_context::<Place>();
     // Only shown while there is an order; `last` keeps it for the moment in which it goes.
-    let with = move |read: &dyn Fn(&Order) -> String| last.with(|order| order.as_ref().map(read).unwrap_or_default());
-    let number = move || with(&|order| order.row.number.clone().unwrap_or_default());
-    let title = Signal::derive(move || with(&|order| order.row.title.clone()));
-    let may_change = Signal::derive(move || place.may(Module::Sales, Action::Update));
-    let touch = Signal::derive(move || {
+    let part = |read: fn(&Order) -> String| {
+        Memo::new(move |_| last.with(|order| order.as_ref().map(read).unwrap_or_default()))
+    };
+    let id = last.with_untracked(|order| order.as_ref().map(|order| order.row.id.0)).unwrap_or_default();
+    let number = part(|order| order.row.number.clone().unwrap_or_default());
+    let title: Signal<String> = Signal::from(part(|order| order.row.title.clone()));
+    let may_change: Signal<bool> = Signal::from(Memo::new(move |_| place.may(Module::Sales, Action::Update)));
+    let touch = Memo::new(move |_| {
         last.with(|order| {
             order.as_ref().map(|order| Touch {
                 at: order.row.updated_at,
@@ -113,12 +122,12 @@ fn Sheet(
             })
         })
     });
-    let tint = use_tint(touch, place.person(), None);
+    let tint = use_tint(touch.into(), place.person(), None);
     let rename = move |(from, to): (String, String)| {
         change(place, last, None, |changes| changes.title = Some(Change { from, to }));
     };
     view! {
-        <Title text=move || format!("{} {}", number(), title.get()) />
+        <Title text=move || format!("{} {}", number.get(), title.get()) />
         <header class="page-header">
             <nav class="breadcrumb" aria-label="Breadcrumb">
                 <ol>
@@ -127,7 +136,7 @@ fn Sheet(
                     </li>
                     <li aria-current="page">
                         {move || {
-                            let number = number();
+                            let number = number.get();
                             if number.is_empty() {
                                 view! { <span class="number" data-new="">"new"</span> }.into_any()
                             } else {
@@ -137,7 +146,7 @@ fn Sheet(
                     </li>
                 </ol>
             </nav>
-            {move || place.may(Module::Sales, Action::Delete).then(|| view! { <Delete last /> })}
+            {move || place.may(Module::Sales, Action::Delete).then(|| view! { <DeleteOrderButton last /> })}
         </header>
         {move || {
             order
@@ -155,7 +164,7 @@ fn Sheet(
         }}
         <article class="record">
             <div class="record-title">
-                <h1 class="visually-hidden">{move || format!("{}, {}", number(), title.get())}</h1>
+                <h1 class="visually-hidden">{move || format!("{}, {}", number.get(), title.get())}</h1>
                 <InPlace
                     value=title
                     commit=Callback::new(rename)
@@ -163,7 +172,9 @@ fn Sheet(
                     most=200
                     is_readonly=Signal::derive(move || !may_change.get())
                     tint
+                    field=(id, "title")
                 />
+                <Conflict row=id field="title" />
             </div>
             <Details last members customers may_change tint />
             <div class="record-main">
@@ -194,6 +205,7 @@ fn Details(
     let place = expect_context::<Place>();
     let is_fixed = Signal::derive(move || !may_change.get());
     let row = move || last.get().map(|order| order.row);
+    let id = untrack(row).map(|row| row.id.0).unwrap_or_default();
 
     let statuses = Signal::derive(|| {
         Status::ALL.iter().map(|status| (status.name().to_owned(), status.label().to_owned())).collect::<Vec<Entry>>()
@@ -248,7 +260,7 @@ fn Details(
 
     view! {
         <aside class="record-aside" aria-label="Details">
-            <div class="field" data-layout="row">
+            <div class="field" data-layout="row" data-row=id.to_string() data-field="status">
                 <label for="order-status">"Status"</label>
                 <Choice
                     id="order-status"
@@ -259,7 +271,8 @@ fn Details(
                     is_disabled=is_fixed
                 />
             </div>
-            <div class="field" data-layout="row">
+            <Conflict row=id field="status" />
+            <div class="field" data-layout="row" data-row=id.to_string() data-field="assignee">
                 <label for="order-assignee">"Assignee"</label>
                 <Choice
                     id="order-assignee"
@@ -272,7 +285,8 @@ fn Details(
                     is_disabled=is_fixed
                 />
             </div>
-            <div class="field" data-layout="row">
+            <Conflict row=id field="assignee" />
+            <div class="field" data-layout="row" data-row=id.to_string() data-field="customer">
                 <label for="order-customer">"Customer"</label>
                 <Choice
                     id="order-customer"
@@ -283,7 +297,8 @@ fn Details(
                     is_disabled=is_fixed
                 />
             </div>
-            <div class="field" data-layout="row">
+            <Conflict row=id field="customer" />
+            <div class="field" data-layout="row" data-row=id.to_string() data-field="due date">
                 <label for="order-due">"Due"</label>
                 <input
                     class="input"
@@ -296,6 +311,7 @@ fn Details(
                     on:change:target=move |event| set_due(event.target().value())
                 />
             </div>
+            <Conflict row=id field="due date" />
             <footer>
                 <p>
                     "Created"
@@ -335,26 +351,16 @@ fn name_of(entries: &[Entry], id: &str) -> Option<String> {
 }
 
 #[component]
-fn Delete(last: Memo<Option<Order>>) -> impl IntoView {
+fn DeleteOrderButton(last: Memo<Option<Order>>) -> impl IntoView {
     let place = expect_context::<Place>();
-    let dialog = NodeRef::<leptos::html::Dialog>::new();
     let go = StoredValue::new(go());
-    let ask = move |_| {
-        if let Some(dialog) = dialog.get() {
-            drop(dialog.show_modal());
-        }
-    };
-    let delete = move |_| {
-        // Closed first: with the order goes the page that it stands on.
-        if let Some(dialog) = dialog.get() {
-            dialog.close();
-        }
+    let delete = move || {
         if let Some(order) = last.get_untracked() {
             mutate(DeleteOrder { organization: place.organization.get_untracked(), order, by: place.author() });
             go.with_value(|go| go(&place.path("orders")));
         }
     };
-    let what = move || {
+    let consequence = Signal::derive(move || {
         last.with(|order| {
             order.as_ref().map(|order| {
                 let lines = match order.lines.len() {
@@ -362,28 +368,9 @@ fn Delete(last: Memo<Option<Order>>) -> impl IntoView {
                     1 => " and its line".to_owned(),
                     many => format!(" and its {many} lines"),
                 };
-                format!("“{}”{lines} will be gone for everyone. This cannot be undone.", order.row.title)
+                format!("“{}”{lines} will be gone for everyone.", order.row.title)
             })
         })
-    };
-    view! {
-        <button class="button" data-kind="quiet" data-tone="danger" type="button" on:click=ask>
-            {icon(Icon::Trash)}
-            "Delete"
-        </button>
-        <dialog class="dialog" aria-labelledby="delete-title" node_ref=dialog>
-            <form class="form" method="dialog">
-                <h2 id="delete-title">"Delete this order?"</h2>
-                <p>{what}</p>
-                <footer>
-                    <button class="button" autofocus>
-                        "Keep it"
-                    </button>
-                    <button class="button" data-kind="danger" type="button" on:click=delete>
-                        "Delete order"
-                    </button>
-                </footer>
-            </form>
-        </dialog>
-    }
+    });
+    view! { <Delete what="order" consequence delete /> }
 }

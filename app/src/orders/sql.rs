@@ -1,19 +1,22 @@
 //! The statements behind `/api/orders`. Each runs as the person, under row-level security; keyset pages, one index an
 //! order of the list.
 
-use super::{Line, LineChanges, LineId, Order, OrderChanges, OrderId, OrderPage, OrderRow, Sort, Status};
+use super::{Line, LineChanges, LineId, Order, OrderChanges, OrderId, OrderPage, OrderRow, START, Sort, Status};
 use crate::change::Update;
 use crate::customers::CustomerId;
 use crate::request::{require, text};
 use crate::tenancy::{Action, Module, is_member};
-use millstream::sql::Outcome;
-use millstream::{ApiError, OrganizationId, PersonId};
+use millstream::sql::{Database, Outcome, Step, step};
+use millstream::{ApiError, MutationId, OrganizationId, PersonId, Written};
+use serde::Serialize;
 use sqlx::{PgConnection, Row};
 use time::Date;
 use uuid::Uuid;
 
 /// Rows a page.
 const PAGE: i64 = 50;
+/// Rows in an answer to "all between these two".
+const MOST_BETWEEN: i64 = 200;
 
 /// What a list was asked, checked.
 pub(super) struct Asked {
@@ -21,15 +24,26 @@ pub(super) struct Asked {
     status: Option<Status>,
     customer: Option<CustomerId>,
     sort: Sort,
-    from: From,
+    page: Part,
 }
 
-/// Where the page lies: the sort key's text and the id of the row that it begins after or ends before.
-enum From {
-    Start,
-    After(String, Uuid),
-    Before(String, Uuid),
+/// Which rows: those between two places, from whichever end, at most so many.
+struct Part {
+    after: Option<Place>,
+    until: Option<Place>,
+    from: From,
+    most: i64,
 }
+
+/// From where a page is filled.
+#[derive(Clone, Copy, PartialEq)]
+enum From {
+    Top,
+    Bottom,
+}
+
+/// A row's place: the text of its sort key, and its id.
+type Place = (String, Uuid);
 
 impl Asked {
     pub(super) fn new(
@@ -38,20 +52,27 @@ impl Asked {
         customer: Option<CustomerId>,
         sort: Sort,
         after: Option<String>,
-        before: Option<String>,
+        until: Option<String>,
     ) -> Result<Self, ApiError> {
-        let from = match (after, before) {
-            (None, None) => From::Start,
-            (Some(cursor), None) => cursor_of("after", &cursor, sort).map(|(key, id)| From::After(key, id))?,
-            (None, Some(cursor)) => cursor_of("before", &cursor, sort).map(|(key, id)| From::Before(key, id))?,
-            (Some(_), Some(_)) => return Err(ApiError::field("before", "a page lies after or before a row, not both")),
+        let (from, most) = match (&after, &until) {
+            (_, None) => (From::Top, PAGE),
+            (None, Some(_)) => (From::Bottom, PAGE),
+            (Some(_), Some(_)) => (From::Top, MOST_BETWEEN),
         };
-        Ok(Self { organization, status, customer, sort, from })
+        let place = |name, cursor: Option<String>| cursor.map(|cursor| cursor_of(name, &cursor, sort)).transpose();
+        let after = place("after", after.filter(|after| after != START))?;
+        Ok(Self {
+            organization,
+            status,
+            customer,
+            sort,
+            page: Part { after, until: place("until", until)?, from, most },
+        })
     }
 }
 
 /// A cursor is `<sort key>_<id>`, as this list gives it: a moment for the lists by time, a day for the one by due date.
-fn cursor_of(name: &str, cursor: &str, sort: Sort) -> Result<(String, Uuid), ApiError> {
+fn cursor_of(name: &str, cursor: &str, sort: Sort) -> Result<Place, ApiError> {
     let refuse = || ApiError::field(name, "is no cursor of this list");
     let (key, id) = cursor.split_once('_').ok_or_else(refuse)?;
     let is_key = match sort {
@@ -83,10 +104,23 @@ fn is_clock(text: &str) -> bool {
         && parts.next().is_none()
 }
 
+/// Carries a change out, for whom and where [`crate::request::begin`] gave, and answers with the order.
+pub(super) async fn write(
+    (database, person): (Database, PersonId),
+    mutation_id: MutationId,
+    payload: &impl Serialize,
+    organization: OrganizationId,
+    id: OrderId,
+    change: impl for<'c> FnOnce(&'c mut PgConnection) -> Step<'c, Outcome>,
+) -> Result<Written<Order>, ApiError> {
+    let read = step(move |transaction| Box::pin(order(transaction, organization, id)));
+    database.write(person, mutation_id, payload, change, read).await
+}
+
 /// The statement of a page: the columns and joins are the same for all, the key, its direction and its comparison are
 /// the sort's. Built by the compiler, so that it is one constant text each.
 macro_rules! page_of {
-    ($key:literal, $type:literal, $text:literal, $compare:literal, $direction:literal) => {
+    ($key:literal, $type:literal, $text:literal, $after:literal, $until:literal, $direction:literal) => {
         concat!(
             "with page as materialized (
                select o.*, ",
@@ -99,10 +133,17 @@ macro_rules! page_of {
                  and ($4::text is null or (",
             $key,
             ", o.id) ",
-            $compare,
+            $after,
             " ($4::text::",
             $type,
             ", $5::uuid))
+                 and ($6::text is null or (",
+            $key,
+            ", o.id) ",
+            $until,
+            " ($6::text::",
+            $type,
+            ", $7::uuid))
                order by ",
             $key,
             " ",
@@ -110,7 +151,7 @@ macro_rules! page_of {
             ", o.id ",
             $direction,
             "
-               limit $6)
+               limit $8)
              select o.id, o.number, o.title, o.status, o.customer_id, c.name as customer,
                o.assignee_id, assignee.name as assignee, o.due_on,
                (extract(epoch from o.created_at) * 1000)::bigint as created_at,
@@ -135,13 +176,15 @@ const NEWEST: &str = page_of!(
     "timestamp at time zone 'utc'",
     "to_char(o.created_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')",
     "<",
+    ">=",
     "desc"
 );
 const NEWEST_BACK: &str = page_of!(
     "o.created_at",
     "timestamp at time zone 'utc'",
     "to_char(o.created_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')",
-    ">",
+    "<",
+    ">=",
     "asc"
 );
 const UPDATED: &str = page_of!(
@@ -149,43 +192,54 @@ const UPDATED: &str = page_of!(
     "timestamp at time zone 'utc'",
     "to_char(o.updated_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')",
     "<",
+    ">=",
     "desc"
 );
 const UPDATED_BACK: &str = page_of!(
     "o.updated_at",
     "timestamp at time zone 'utc'",
     "to_char(o.updated_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')",
-    ">",
+    "<",
+    ">=",
     "asc"
 );
-const DUE: &str =
-    page_of!("coalesce(o.due_on, 'infinity'::date)", "date", "coalesce(o.due_on, 'infinity'::date)::text", ">", "asc");
-const DUE_BACK: &str =
-    page_of!("coalesce(o.due_on, 'infinity'::date)", "date", "coalesce(o.due_on, 'infinity'::date)::text", "<", "desc");
+const DUE: &str = page_of!(
+    "coalesce(o.due_on, 'infinity'::date)",
+    "date",
+    "coalesce(o.due_on, 'infinity'::date)::text",
+    ">",
+    "<=",
+    "asc"
+);
+const DUE_BACK: &str = page_of!(
+    "coalesce(o.due_on, 'infinity'::date)",
+    "date",
+    "coalesce(o.due_on, 'infinity'::date)::text",
+    ">",
+    "<=",
+    "desc"
+);
 
 pub(super) async fn page(transaction: &mut PgConnection, asked: Asked) -> Result<OrderPage, ApiError> {
     require(transaction, asked.organization, Module::Sales, Action::View).await?;
-    let (key, id, is_back) = match asked.from {
-        From::Start => (None, None, false),
-        From::After(key, id) => (Some(key), Some(id), false),
-        From::Before(key, id) => (Some(key), Some(id), true),
-    };
-    let is_start = key.is_none();
-    let statement = match (asked.sort, is_back) {
-        (Sort::Newest, false) => NEWEST,
-        (Sort::Newest, true) => NEWEST_BACK,
-        (Sort::Updated, false) => UPDATED,
-        (Sort::Updated, true) => UPDATED_BACK,
-        (Sort::Due, false) => DUE,
-        (Sort::Due, true) => DUE_BACK,
+    let Part { after, until, from, most } = asked.page;
+    let statement = match (asked.sort, from) {
+        (Sort::Newest, From::Top) => NEWEST,
+        (Sort::Newest, From::Bottom) => NEWEST_BACK,
+        (Sort::Updated, From::Top) => UPDATED,
+        (Sort::Updated, From::Bottom) => UPDATED_BACK,
+        (Sort::Due, From::Top) => DUE,
+        (Sort::Due, From::Bottom) => DUE_BACK,
     };
     let mut rows = sqlx::query(statement)
         .bind(asked.organization.0)
         .bind(asked.status.map(Status::name))
         .bind(asked.customer.map(|customer| customer.0))
-        .bind(key)
-        .bind(id)
-        .bind(PAGE + 1)
+        .bind(after.as_ref().map(|(key, _)| key))
+        .bind(after.as_ref().map(|(_, id)| id))
+        .bind(until.as_ref().map(|(key, _)| key))
+        .bind(until.as_ref().map(|(_, id)| id))
+        .bind(most + 1)
         .fetch_all(&mut *transaction)
         .await?;
     let total: i64 = sqlx::query_scalar(
@@ -197,18 +251,23 @@ pub(super) async fn page(transaction: &mut PgConnection, asked: Asked) -> Result
     .bind(asked.customer.map(|customer| customer.0))
     .fetch_one(&mut *transaction)
     .await?;
-    // One row more than a page says that there is another page on that side.
-    let has_more = rows.len() as i64 > PAGE;
-    rows.truncate(PAGE as usize);
-    if is_back {
+    let cursor = |(key, id): &Place| format!("{key}_{id}");
+    let place = |row: Option<&sqlx::postgres::PgRow>| -> Result<Option<String>, ApiError> {
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(cursor(&(row.try_get("sort_key")?, row.try_get("id")?))))
+    };
+    // One row more than asked for says that there are more beyond. (Where a place was given, there were rows on its
+    // other side when it was.)
+    let is_cut = rows.len() as i64 > most;
+    let beyond = rows.split_off(rows.len().min(most as usize));
+    let (previous, next) = match from {
+        From::Top if is_cut => (after.as_ref().map(cursor), place(rows.last())?),
+        From::Top => (after.as_ref().map(cursor), until.as_ref().map(cursor)),
+        From::Bottom => (place(beyond.first())?, until.as_ref().map(cursor)),
+    };
+    if from == From::Bottom {
         rows.reverse();
     }
-    let cursor = |row: Option<&sqlx::postgres::PgRow>| -> Result<Option<String>, ApiError> {
-        let Some(row) = row else { return Ok(None) };
-        Ok(Some(format!("{}_{}", row.try_get::<String, _>("sort_key")?, row.try_get::<Uuid, _>("id")?)))
-    };
-    let previous = if (is_back && has_more) || (!is_back && !is_start) { cursor(rows.first())? } else { None };
-    let next = if is_back || has_more { cursor(rows.last())? } else { None };
     let rows = rows.iter().map(order_row).collect::<Result<_, _>>()?;
     Ok(OrderPage { rows, total, previous, next })
 }
@@ -480,13 +539,16 @@ pub(super) struct NewLine {
     pub(super) description: String,
     pub(super) quantity: i32,
     pub(super) unit: String,
+    /// Below the others where there is none.
+    pub(super) position: Option<i32>,
 }
 
-pub(super) fn quantity(quantity: i32) -> Result<i32, ApiError> {
-    if (1..=1_000_000).contains(&quantity) {
-        Ok(quantity)
+/// A quantity, or a position.
+pub(super) fn whole(name: &str, number: i32) -> Result<i32, ApiError> {
+    if (1..=1_000_000).contains(&number) {
+        Ok(number)
     } else {
-        Err(ApiError::field("quantity", "is a whole number from 1 to 1000000"))
+        Err(ApiError::field(name, "is a whole number from 1 to 1000000"))
     }
 }
 
@@ -494,13 +556,14 @@ pub(super) async fn add_line(transaction: &mut PgConnection, new: NewLine) -> Re
     lock(transaction, new.organization, new.order_id, Action::Update).await?;
     sqlx::query(
         "insert into sales_order_lines (id, order_id, position, description, quantity, unit)
-         select $1, $2, coalesce(max(position), 0) + 1, $3, $4, $5 from sales_order_lines where order_id = $2",
+         select $1, $2, coalesce($6, max(position) + 1, 1), $3, $4, $5 from sales_order_lines where order_id = $2",
     )
     .bind(new.id.0)
     .bind(new.order_id.0)
     .bind(new.description)
     .bind(new.quantity)
     .bind(new.unit)
+    .bind(new.position)
     .execute(transaction)
     .await
     .map_err(|error| taken("id", error))?;
@@ -520,7 +583,8 @@ pub(super) async fn update_line(
     let mut update = Update::default();
     let description = update.field("description", &changes.description, &line.description);
     let description = description.map(|description| text("description", &description, 500)).transpose()?;
-    let new_quantity = update.field("quantity", &changes.quantity, &line.quantity).map(quantity).transpose()?;
+    let new_quantity = update.field("quantity", &changes.quantity, &line.quantity);
+    let new_quantity = new_quantity.map(|quantity| whole("quantity", quantity)).transpose()?;
     let unit = update.field("unit", &changes.unit, &line.unit);
     let unit = unit.map(|unit| text("unit", &unit, 20)).transpose()?;
     if !update.finish(&current)? {

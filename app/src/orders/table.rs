@@ -1,13 +1,15 @@
 //! The orders as a table: filters and sort in the address, keyset pages, and what others change moving under one's eyes.
 
 use super::mutations::{CreateOrder, DeleteOrder};
-use super::{Order, OrderId, OrderPage, OrderParameters, OrderRow, Orders, PageOf, Sort, Status};
+use super::{Order, OrderId, OrderParameters, OrderRow, Orders, Sort, Status};
 use crate::customers::{CustomerId, Customers};
 use crate::tenancy::{Action, Module};
 use crate::ui::choice::{Choice, Entry};
 use crate::ui::feedback::{failure, loading, nothing};
 use crate::ui::icon::{Icon, icon};
+use crate::ui::intent::intend;
 use crate::ui::person::person;
+use crate::ui::rows::use_virtual_rows;
 use crate::ui::shell::{Place, go};
 use crate::ui::time::{Due, When, from_input, now};
 use crate::ui::tint::{Touch, use_tint};
@@ -16,8 +18,11 @@ use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
 use millstream::AnyMutation;
 use millstream::connection::State;
-use millstream::hooks::{LiveQuery, mutate, mutate_all, use_connection, use_list, use_pending};
+use millstream::hooks::{
+    End, LivePages, mutate, mutate_all, prefetch_record, use_connection, use_list, use_pages, use_pending,
+};
 use millstream::live::NoParameters;
+use millstream::pages::PageOf;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -35,9 +40,10 @@ impl OrderParameters {
             parts.push(format!("sort={}", self.sort.name()));
         }
         match &self.page {
-            PageOf::First => {}
-            PageOf::After(cursor) => parts.push(format!("after={cursor}")),
-            PageOf::Before(cursor) => parts.push(format!("before={cursor}")),
+            PageOf::After(start) => parts.push(format!("after={start}")),
+            PageOf::UpTo(end) => parts.push(format!("until={end}")),
+            // Of what has grown, the address tells the beginning.
+            PageOf::First | PageOf::Between(..) => {}
         }
         if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
     }
@@ -49,9 +55,9 @@ fn asked() -> Memo<OrderParameters> {
     Memo::new(move |_| {
         query.with(|query| {
             let get = |name: &str| query.get(name).filter(|text| !text.is_empty());
-            let page = match (get("after"), get("before")) {
-                (Some(cursor), _) => PageOf::After(cursor),
-                (None, Some(cursor)) => PageOf::Before(cursor),
+            let page = match (get("after"), get("until")) {
+                (Some(start), _) => PageOf::After(start),
+                (None, Some(end)) => PageOf::UpTo(end),
                 (None, None) => PageOf::First,
             };
             OrderParameters {
@@ -68,10 +74,10 @@ fn asked() -> Memo<OrderParameters> {
 pub fn OrdersPage() -> impl IntoView {
     let place = expect_context::<Place>();
     let parameters = asked();
-    let orders = use_list::<Orders>(move || place.id(), move || parameters.get());
-    let count = move || match orders.get() {
-        Some(Ok(page)) => page.total.to_string(),
-        _ => String::new(),
+    let orders = use_pages::<Orders>(move || place.id(), move || parameters.get());
+    let count = move || {
+        let _first = orders.first();
+        orders.total().map(|total| total.to_string())
     };
     let is_creating = RwSignal::new(false);
     let connection = use_connection();
@@ -113,9 +119,7 @@ pub fn OrdersPage() -> impl IntoView {
             </header> <Filters parameters />
             <Suspense fallback=|| loading("orders")>
                 {
-                    let state = Memo::new(move |_| {
-                        orders.get().map(|page| page.map(|page| page.rows.is_empty()))
-                    });
+                    let state = Memo::new(move |_| orders.first().map(|first| first.map(|()| orders.is_empty())));
                     move || {
                         let view = match state.get()? {
                             Ok(true) => nothing("No orders here", "Make one, or choose other filters."),
@@ -208,13 +212,40 @@ fn Filters(parameters: Memo<OrderParameters>) -> impl IntoView {
     }
 }
 
+/// What is in the document of the table.
+#[derive(Clone, PartialEq)]
+struct Visible {
+    start: usize,
+    rows: Vec<OrderRow>,
+    /// How many rows, and pages, are open.
+    of: usize,
+    pages: usize,
+    /// Whether it is another part of the list than a moment ago. Then what comes in is no news.
+    is_turned: bool,
+}
+
 #[component]
-fn Table(orders: LiveQuery<OrderPage>, parameters: Memo<OrderParameters>) -> impl IntoView {
+fn Table(orders: LivePages<Orders>, parameters: Memo<OrderParameters>) -> impl IntoView {
     let place = expect_context::<Place>();
-    let page = Memo::new(move |before: Option<&Option<OrderPage>>| {
-        orders.get().and_then(Result::ok).or(before.cloned().flatten())
+    let body = NodeRef::new();
+    let window = use_virtual_rows(body, Memo::new(move |_| orders.len()));
+    let visible = Memo::new(move |before: Option<&Visible>| {
+        let range = window.in_document.get();
+        let (start, pages) = (range.start, orders.opened());
+        let is_turned = before.is_none_or(|before| (before.start, before.pages) != (start, pages));
+        Visible { start, rows: orders.slice(range), of: orders.len(), pages, is_turned }
     });
-    let rows = move || page.get().map(|page| page.rows).unwrap_or_default();
+    let rows = move || visible.with(|visible| visible.rows.clone());
+    Effect::new(move |_| {
+        let seen = window.in_view.get();
+        let (is_near_top, is_near_bottom) = (seen.start < NEAR, seen.end + NEAR > orders.len());
+        orders.look_at(window.in_document.get());
+        if is_near_bottom && !orders.is_empty() && is_scrolled() {
+            orders.grow(End::Bottom);
+        } else if is_near_top && is_scrolled() {
+            orders.grow(End::Top);
+        }
+    });
     // What was there when the list was first shown is no news; what comes in later is, if somebody else touched it.
     let known = StoredValue::new(None::<i64>);
     Effect::new(move |_| {
@@ -239,12 +270,10 @@ fn Table(orders: LiveQuery<OrderPage>, parameters: Memo<OrderParameters>) -> imp
             }
         })
     };
-    let turn_to = move |page: Option<PageOf>| {
-        page.map(|page| place.path(&format!("orders{}", OrderParameters { page, ..parameters.get() }.query())))
-    };
-    let previous =
-        move || turn_to(page.with(|page| page.as_ref().and_then(|page| page.previous.clone())).map(PageOf::Before));
-    let next = move || turn_to(page.with(|page| page.as_ref().and_then(|page| page.next.clone())).map(PageOf::After));
+    let turn_to =
+        move |page: PageOf| place.path(&format!("orders{}", OrderParameters { page, ..parameters.get() }.query()));
+    let previous = move || orders.beyond(End::Top).map(|place| turn_to(PageOf::UpTo(place)));
+    let next = move || orders.beyond(End::Bottom).map(|place| turn_to(PageOf::After(place)));
     let selected = RwSignal::new(HashSet::<OrderId>::new());
     // Another list is another selection.
     Effect::new(move |_| {
@@ -252,8 +281,15 @@ fn Table(orders: LiveQuery<OrderPage>, parameters: Memo<OrderParameters>) -> imp
         selected.update(HashSet::clear);
     });
     view! {
-        {problem} <Selection rows=Signal::derive(rows) selected /> <div class="frame">
-            <table class="table" data-kind="orders" aria-busy=move || orders.is_previous().then_some("true")>
+        {problem} <Selection orders selected />
+        {move || previous().map(|path| grow_link(orders, End::Top, path))}
+        <div class="frame">
+            <table
+                class="table"
+                data-kind="orders"
+                aria-busy=move || orders.is_previous().then_some("true")
+                aria-rowcount=move || visible.with(|visible| (visible.rows.len() < visible.of).then_some(visible.of + 1))
+            >
                 <caption class="visually-hidden">"Orders"</caption>
                 <colgroup>
                     <col data-col="number" />
@@ -275,28 +311,64 @@ fn Table(orders: LiveQuery<OrderPage>, parameters: Memo<OrderParameters>) -> imp
                         <th scope="col">"Updated"</th>
                     </tr>
                 </thead>
-                <tbody>
-                    <For each=rows key=|row| row.id let:row>
-                        <Row first=row page known selected />
-                    </For>
+                <tbody node_ref=body>
+                    {spacer(window.above)} <For each=rows key=|row| row.id let:row>
+                        <Row first=row visible known selected />
+                    </For> {spacer(window.below)}
                 </tbody>
             </table>
         </div>
         <nav class="pager" aria-label="Pages">
-            <p>{move || format!("{} shown", rows().len())}</p>
-            {move || pager_link(previous(), true)}
-            {move || pager_link(next(), false)}
+            <p aria-live="polite">{move || extent(orders)}</p>
+            {move || next().map(|path| grow_link(orders, End::Bottom, path))}
         </nav>
+    }
+}
+
+/// So many rows before an end of what is open, the next page is opened.
+const NEAR: usize = 15;
+
+/// Whether the reader has begun to scroll: before that, a page is all that is fetched.
+fn is_scrolled() -> bool {
+    #[cfg(feature = "hydrate")]
+    return leptos::prelude::window().scroll_y().is_ok_and(|by| by > 0.0);
+    #[cfg(not(feature = "hydrate"))]
+    false
+}
+
+/// How much of the list is open.
+fn extent(orders: LivePages<Orders>) -> String {
+    let (open, total) = (orders.len(), orders.total().unwrap_or_default());
+    if orders.is_growing() {
+        return "Loading more orders…".to_owned();
+    }
+    match usize::try_from(total) {
+        Ok(total) if total > open => format!("{open} of {total} shown"),
+        _ => format!("{open} shown"),
+    }
+}
+
+/// In the place of rows that are not in the document.
+fn spacer(height: Memo<f64>) -> impl IntoView {
+    move || {
+        (height.get() > 0.0).then(|| {
+            view! {
+                <tr data-spacer="" aria-hidden="true">
+                    <td colspan="7" style:height=move || format!("{}px", height.get())></td>
+                </tr>
+            }
+        })
     }
 }
 
 /// What can be done to the selected orders at once; it stands over the list while there are any.
 #[component]
-fn Selection(#[prop(into)] rows: Signal<Vec<OrderRow>>, selected: RwSignal<HashSet<OrderId>>) -> impl IntoView {
+fn Selection(orders: LivePages<Orders>, selected: RwSignal<HashSet<OrderId>>) -> impl IntoView {
     let place = expect_context::<Place>();
     // What somebody else has deleted meanwhile, or moved out of the list, is not selected any more.
     let chosen = Memo::new(move |_| {
-        selected.with(|selected| rows.get().into_iter().filter(|row| selected.contains(&row.id)).collect::<Vec<_>>())
+        selected
+            .with(|selected| selected.iter().filter_map(|id| orders.find(id.0, OrderRow::clone)).collect::<Vec<_>>())
     });
     let delete = move |_| {
         let (organization, by) = (place.organization.get_untracked(), place.author());
@@ -322,7 +394,10 @@ fn Selection(#[prop(into)] rows: Signal<Vec<OrderRow>>, selected: RwSignal<HashS
                     <button
                         class="button"
                         type="button"
-                        on:click=move |_| selected.set(rows.get_untracked().iter().map(|row| row.id).collect())
+                        on:click=move |_| {
+                            let all = untrack(|| orders.slice(0..orders.len()));
+                            selected.set(all.iter().map(|row| row.id).collect());
+                        }
                     >
                         "Select all"
                     </button>
@@ -339,24 +414,31 @@ fn Selection(#[prop(into)] rows: Signal<Vec<OrderRow>>, selected: RwSignal<HashS
     }
 }
 
-fn pager_link(path: Option<String>, is_back: bool) -> AnyView {
-    let face = move || {
-        if is_back {
-            view! { {icon(Icon::Previous)} "Previous" }.into_any()
-        } else {
-            view! { "Next" {icon(Icon::Next)} }.into_any()
+/// Opens the next page at this end where one is; without the program, it is a page of its own.
+fn grow_link(orders: LivePages<Orders>, end: End, path: String) -> impl IntoView {
+    let grow = move |event: leptos::ev::MouseEvent| {
+        // A new tab is a page of its own too.
+        if !(event.ctrl_key() || event.meta_key() || event.shift_key()) {
+            event.prevent_default();
+            orders.grow(end);
         }
     };
-    match path {
-        Some(path) => view! { <a class="button" href=path>{face()}</a> }.into_any(),
-        None => view! { <button class="button" type="button" disabled>{face()}</button> }.into_any(),
+    let (face, label) = match end {
+        End::Top => (icon(Icon::Previous), "Show previous"),
+        End::Bottom => (icon(Icon::Next), "Show more"),
+    };
+    view! {
+        <a class="button" data-end=if end == End::Top { "top" } else { "bottom" } href=path on:click=grow>
+            {face}
+            {label}
+        </a>
     }
 }
 
 #[component]
 fn Row(
     first: OrderRow,
-    page: Memo<Option<OrderPage>>,
+    visible: Memo<Visible>,
     known: StoredValue<Option<i64>>,
     selected: RwSignal<HashSet<OrderId>>,
 ) -> impl IntoView {
@@ -372,16 +454,26 @@ fn Row(
             }
         });
     };
-    let id: OrderId = first.id;
+    let (id, touched_at) = (first.id, first.updated_at);
     let row = Memo::new(move |before: Option<&OrderRow>| {
-        let found = page.with(|page| page.as_ref().and_then(|page| page.rows.iter().find(|row| row.id == id).cloned()));
+        let found = visible.with(|visible| visible.rows.iter().find(|row| row.id == id).cloned());
         found.or(before.cloned()).unwrap_or_else(|| first.clone())
     });
     let is_pending = use_pending(move || id.0);
     let touch = Signal::derive(move || {
         row.with(|row| Some(Touch { at: row.updated_at, by: row.updated_by, name: row.updated_by_name.clone() }))
     });
-    let tint = use_tint(touch, place.person(), known.get_value());
+    let is_turned = visible.with_untracked(|visible| visible.is_turned);
+    let is_news_after = if is_turned { Some(touched_at) } else { known.get_value() };
+    let tint = use_tint(touch, place.person(), is_news_after);
+    let fetch_ahead = move || prefetch_record::<Orders>(place.organization.get_untracked(), id);
+    // Said only where the document does not have all rows to count.
+    let index = move || {
+        visible.with(|visible| {
+            let place = visible.rows.iter().position(|row| row.id == id)?;
+            (visible.rows.len() < visible.of).then_some(visible.start + place + 2)
+        })
+    };
     let number = move || {
         row.with(|row| match &row.number {
             Some(number) => view! { <span class="number">{number.clone()}</span> }.into_any(),
@@ -392,6 +484,7 @@ fn Row(
     view! {
         <tr
             data-id=id.to_string()
+            aria-rowindex=index
             data-pending=move || is_pending.get().then_some("")
             data-changed=move || tint.get().map(|_| "")
             data-selected=move || is_selected.get().then_some("")
@@ -414,7 +507,12 @@ fn Row(
                 }} {number}
             </td>
             <td data-cell="title">
-                <a class="row-link" href=place.path(&format!("orders/{id}"))>
+                <a
+                    class="row-link"
+                    href=place.path(&format!("orders/{id}"))
+                    on:pointerenter=move |_| intend(fetch_ahead)
+                    on:focus=move |_| intend(fetch_ahead)
+                >
                     {move || row.with(|row| row.title.clone())}
                 </a>
             </td>

@@ -113,7 +113,7 @@ impl Mutation for EditProject {
         else {
             return Vec::new();
         };
-        Disputes::over(&project.updated_by_name, project.updated_at)
+        Disputes::over(project.id, &project.updated_by_name, project.updated_at)
             .field("name", &Some(change.clone()), &project.name, String::clone)
             .found()
     }
@@ -125,6 +125,16 @@ impl Mutation for EditProject {
             ProjectEdit::Archive(change, row) => {
                 ProjectEdit::Archive(Change::new(&project.archived, change.to), row.clone())
             }
+            _ => return None,
+        };
+        Some(Self { edit, ..self.clone() })
+    }
+
+    fn retyped(&self, text: &str) -> Option<Self> {
+        let name = text.to_owned();
+        let edit = match &self.edit {
+            ProjectEdit::Create { .. } => ProjectEdit::Create { name },
+            ProjectEdit::Rename(change) => ProjectEdit::Rename(Change::to(change, name)),
             _ => return None,
         };
         Some(Self { edit, ..self.clone() })

@@ -1,13 +1,17 @@
 //! One project: its name, its members and its orders.
 
-use super::mutations::{DeleteProject, EditProject, ProjectEdit};
+use super::mutations::{DeleteProject, EditProject, ProjectEdit, RestoreProject};
 use super::{Project, ProjectId, ProjectMember, ProjectOrder, ProjectRow, Projects};
 use crate::change::Change;
-use crate::orders::{OrderPage, OrderParameters, Orders, PageOf, Sort};
+use crate::orders::{OrderPage, OrderParameters, Orders, Sort};
 use crate::tenancy::{Action, Member, Members, Module};
 use crate::ui::choice::{Choice, Entry};
+use crate::ui::conflict::Conflict;
+use crate::ui::deleting::Delete;
 use crate::ui::editing::InPlace;
 use crate::ui::feedback::{failure, loading};
+use crate::ui::given_back::{GivenBack, Orphans, Which};
+use crate::ui::gone::Gone;
 use crate::ui::icon::{Icon, icon};
 use crate::ui::person::person;
 use crate::ui::shell::{Place, go};
@@ -18,6 +22,7 @@ use leptos_router::hooks::use_params_map;
 use millstream::Kind;
 use millstream::hooks::{LiveQuery, mutate, use_list, use_record};
 use millstream::live::NoParameters;
+use millstream::pages::PageOf;
 
 #[component]
 pub fn ProjectPage() -> impl IntoView {
@@ -34,8 +39,11 @@ pub fn ProjectPage() -> impl IntoView {
         || OrderParameters { status: None, customer_id: None, sort: Sort::Updated, page: PageOf::First },
     );
     let everybody = use_list::<Members>(move || place.id(), NoParameters::default);
+    Orphans::provide();
+    let which = RwSignal::new(Which::Undisputed);
     view! {
         <main class="page" id="main" tabindex="-1">
+            <GivenBack record=Signal::derive(move || id.get().0) which />
             <Suspense fallback=|| loading("the project")>
                 {
                     let state = Memo::new(move |_| project.get().map(|project| project.map(|project| project.id)));
@@ -43,22 +51,15 @@ pub fn ProjectPage() -> impl IntoView {
                         let now = project.get().and_then(Result::ok);
                         now.or(before.cloned().flatten().filter(|project| project.id == id.get()))
                     });
+                    Effect::new(move |_| {
+                        let is_there = state.get().is_none_or(|state| state.is_ok());
+                        which.set(if is_there { Which::Undisputed } else { Which::All });
+                    });
                     move || {
                         let view = match (state.get()?, last.with_untracked(Option::is_some)) {
                             (Ok(_), _) => view! { <Sheet last recent everybody /> }.into_any(),
                             (Err(error), true) if error.kind == Kind::NotFound => {
-                                let name = last.with_untracked(|last| last.as_ref().map(|last| last.name.clone()));
-                                view! {
-                                    <div class="banner" data-kind="gone" role="alert">
-                                        <p>
-                                            <strong>"“" {name} "” has been deleted."</strong>
-                                        </p>
-                                        <a class="button" href=place.path("projects")>
-                                            "All projects"
-                                        </a>
-                                    </div>
-                                }
-                                    .into_any()
+                                view! { <Deleted last /> }.into_any()
                             }
                             (Err(error), _) => {
                                 view! {
@@ -78,6 +79,23 @@ pub fn ProjectPage() -> impl IntoView {
     }
 }
 
+/// What is left of a project that somebody has deleted.
+#[component]
+fn Deleted(last: Memo<Option<Project>>) -> impl IntoView {
+    let place = expect_context::<Place>();
+    let what = last.with_untracked(|project| project.as_ref().map(|project| format!("“{}”", project.name)));
+    let bring_back = Callback::new(move |()| {
+        if let Some(project) = last.get_untracked() {
+            mutate(RestoreProject { organization: place.organization.get_untracked(), project, by: place.author() });
+        }
+    });
+    let restore = Signal::derive(move || place.may(Module::Projects, Action::Delete).then_some(bring_back));
+    view! {
+        <Title text="Deleted project" />
+        <Gone what=what.unwrap_or_default() back=place.path("projects") others="All projects" restore />
+    }
+}
+
 /// Sends a change of the project that is shown.
 fn edit(place: Place, last: Memo<Option<Project>>, edit: ProjectEdit) {
     if let Some(id) = last.with_untracked(|project| project.as_ref().map(|project| project.id)) {
@@ -92,6 +110,7 @@ fn Sheet(
     everybody: LiveQuery<Vec<Member>>,
 ) -> impl IntoView {
     let place = expect_context::<Place>();
+    let id = last.with_untracked(|project| project.as_ref().map(|project| project.id.0)).unwrap_or_default();
     let name = Signal::derive(move || {
         last.with(|project| project.as_ref().map(|project| project.name.clone()).unwrap_or_default())
     });
@@ -136,7 +155,7 @@ fn Sheet(
                         }
                     })
             }}
-            {move || place.may(Module::Projects, Action::Delete).then(|| view! { <Delete last /> })}
+            {move || place.may(Module::Projects, Action::Delete).then(|| view! { <DeleteProjectButton last /> })}
         </header>
         <article class="record" data-layout="even">
             <div class="record-title">
@@ -148,7 +167,9 @@ fn Sheet(
                     most=200
                     is_readonly=Signal::derive(move || !may_change.get())
                     tint
+                    field=(id, "name")
                 />
+                <Conflict row=id field="name" />
                 {move || is_archived.get().then(|| view! { <span class="hint">"Archived"</span> })}
             </div>
             <div class="record-main">
@@ -162,53 +183,24 @@ fn Sheet(
 }
 
 #[component]
-fn Delete(last: Memo<Option<Project>>) -> impl IntoView {
+fn DeleteProjectButton(last: Memo<Option<Project>>) -> impl IntoView {
     let place = expect_context::<Place>();
-    let dialog = NodeRef::<leptos::html::Dialog>::new();
     let go = StoredValue::new(go());
-    let ask = move |_| {
-        if let Some(dialog) = dialog.get() {
-            drop(dialog.show_modal());
-        }
-    };
-    let delete = move |_| {
-        // Closed first: with the project goes the page that it stands on.
-        if let Some(dialog) = dialog.get() {
-            dialog.close();
-        }
+    let delete = move || {
         if let Some(project) = last.get_untracked() {
             mutate(DeleteProject { organization: place.organization.get_untracked(), project, by: place.author() });
             go.with_value(|go| go(&place.path("projects")));
         }
     };
-    let what = move || {
+    let consequence = Signal::derive(move || {
         last.with(|project| {
             project.as_ref().map(|project| {
                 let orders = if project.orders.is_empty() { "" } else { " Its orders stay." };
                 format!("“{}” will be gone for everyone.{orders}", project.name)
             })
         })
-    };
-    view! {
-        <button class="button" data-kind="quiet" data-tone="danger" type="button" on:click=ask>
-            {icon(Icon::Trash)}
-            "Delete"
-        </button>
-        <dialog class="dialog" aria-labelledby="delete-title" node_ref=dialog>
-            <form class="form" method="dialog">
-                <h2 id="delete-title">"Delete this project?"</h2>
-                <p>{what}</p>
-                <footer>
-                    <button class="button" autofocus>
-                        "Keep it"
-                    </button>
-                    <button class="button" data-kind="danger" type="button" on:click=delete>
-                        "Delete project"
-                    </button>
-                </footer>
-            </form>
-        </dialog>
-    }
+    });
+    view! { <Delete what="project" consequence delete /> }
 }
 
 #[component]

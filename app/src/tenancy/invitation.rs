@@ -7,14 +7,19 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
-use millstream::{ApiError, MutationId};
+use millstream::hooks::use_query;
+use millstream::{ApiError, MutationId, OrganizationId};
+use std::time::Duration;
 
 #[component]
 pub fn InvitationPage() -> impl IntoView {
     let session = expect_context::<Session>();
     let parameters = use_params_map();
     let token = Memo::new(move |_| parameters.with(|parameters| parameters.get("token")).unwrap_or_default());
-    let invitation = Resource::new(move || token.get(), api::invitation);
+    // An invitation is no live table: whoever opens the link is not yet told of anything.
+    let owner = || OrganizationId::NONE;
+    let invitation_query =
+        use_query("invitation", Duration::from_secs(60), owner, move || token.get(), api::invitation);
     let error = RwSignal::new(None::<ApiError>);
     let go = go();
     let accept = move |_| {
@@ -37,10 +42,11 @@ pub fn InvitationPage() -> impl IntoView {
                 move || {
                     let accept = accept.clone();
                     let is_signed_in = session.me().is_ok();
-                    let invitation = match invitation.get()? {
+                    let invitation = match invitation_query.get()? {
                         Ok(invitation) => invitation,
                         Err(refused) => {
-                            return Some(view! { <main class="entry" id="main">{failure(&refused, || ())}</main> }.into_any());
+                            let again = failure(&refused, move || invitation_query.retry());
+                            return Some(view! { <main class="entry" id="main">{again}</main> }.into_any());
                         }
                     };
                     let next = format!("/join/{}", token.get());

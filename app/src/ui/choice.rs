@@ -19,6 +19,9 @@ pub fn Choice(
     #[prop(into, optional)] is_disabled: Signal<bool>,
     #[prop(into, optional)] tint: Signal<Option<String>>,
 ) -> impl IntoView {
+    // Derived from a whole record as a rule: only what has changed of it is rendered.
+    let value = Memo::new(move |_| value.get());
+    let entries = Memo::new(move |_| entries.get());
     let select = NodeRef::<leptos::html::Select>::new();
     let options = move || {
         let entries = entries.get();

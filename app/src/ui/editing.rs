@@ -1,5 +1,6 @@
 //! Editing in place. What is typed stays on screen until it is saved or dropped, whatever changes below it meanwhile.
 
+use super::given_back::Orphans;
 use leptos::ev::KeyboardEvent;
 use leptos::prelude::*;
 
@@ -14,9 +15,21 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// `commit` is called with what the typing began from and what it came to, where the two differ.
-    pub fn over(value: Signal<String>, commit: Callback<(String, String)>) -> Self {
-        Self { text: RwSignal::new(None), from: StoredValue::new(String::new()), value, commit }
+    /// `commit` is called with what the typing began from and what it came to, where the two differ. What is being typed
+    /// when the field goes from the screen is given back by the page, under the field's label.
+    pub fn over(value: Signal<String>, commit: Callback<(String, String)>, label: Signal<String>) -> Self {
+        let text = RwSignal::new(None::<String>);
+        let from = StoredValue::new(String::new());
+        if let Some(orphans) = use_context::<Orphans>() {
+            on_cleanup(move || {
+                let text = text.try_get_untracked().flatten();
+                let is_new = |text: &String| from.try_get_value().is_none_or(|from| from != text.trim());
+                if let Some(text) = text.filter(|text| !text.trim().is_empty()).filter(is_new) {
+                    orphans.take_in(label.try_get_untracked().unwrap_or_default(), text);
+                }
+            });
+        }
+        Self { text, from, value, commit }
     }
 
     pub fn shown(self) -> String {
@@ -31,7 +44,9 @@ impl Draft {
     }
 
     pub fn finish(self) {
-        let Some(text) = self.text.get_untracked() else { return };
+        // An input that is taken out of the page loses the focus, when its draft may be gone already: then the text has
+        // been given back.
+        let Some(Some(text)) = self.text.try_get_untracked() else { return };
         let (from, to) = (self.from.get_value(), text.trim().to_owned());
         if to != from && !to.is_empty() {
             self.commit.run((from, to));
@@ -74,8 +89,11 @@ pub fn InPlace(
     #[prop(optional)] align: Option<&'static str>,
     #[prop(optional)] inputmode: Option<&'static str>,
     #[prop(into, optional)] tint: Signal<Option<String>>,
+    /// The row whose field it is, and which: where a conflict over it has been settled, one goes on here.
+    #[prop(into, optional)]
+    field: Option<(uuid::Uuid, &'static str)>,
 ) -> impl IntoView {
-    let draft = Draft::over(value, commit);
+    let draft = Draft::over(value, commit, label);
     let input = NodeRef::<leptos::html::Input>::new();
     let leave = move || {
         if let Some(input) = input.get_untracked() {
@@ -88,6 +106,8 @@ pub fn InPlace(
             class=class
             data-kind=kind
             data-align=align
+            data-row=field.map(|(row, _)| row.to_string())
+            data-field=field.map(|(_, name)| name)
             data-changed=move || tint.get().map(|_| "")
             inputmode=inputmode
             aria-label=move || label.get()

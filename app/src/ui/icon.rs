@@ -7,6 +7,7 @@ pub enum Icon {
     Alert,
     Check,
     Close,
+    Code,
     Copy,
     Info,
     Members,
@@ -27,6 +28,7 @@ impl Icon {
             Icon::Alert => "M8 2.5 14.5 13.5h-13zM8 6.5v3M8 11.5v.01",
             Icon::Check => "M3.5 8.5l3 3 6-7",
             Icon::Close => "M4.5 4.5l7 7M11.5 4.5l-7 7",
+            Icon::Code => "M5.5 4.5 2 8l3.5 3.5M10.5 4.5 14 8l-3.5 3.5",
             Icon::Copy => "M6 6h7v7H6zM3 10V3h7",
             Icon::Info => "M8 14A6 6 0 1 0 8 2a6 6 0 0 0 0 12M8 7.5v3.5M8 5v.01",
             Icon::Members => {

@@ -26,6 +26,10 @@ pub fn reports() -> Reports {
             toasts.say(Tone::Info, "You are no longer a member of this organization.");
             session.left(organization);
         }),
+        returned: Arc::new(move |moved| match session.me_untracked() {
+            Ok(me) => crate::away::notices(&moved, me.id),
+            Err(_) => Vec::new(),
+        }),
         signed_out: Arc::new(move |()| session.ended()),
     }
 }

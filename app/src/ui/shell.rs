@@ -1,10 +1,12 @@
 //! What stands around every page of an organization: the session, the sidebar, the connection's state.
 
+use super::away::Away;
 use super::feedback::{Toasts, Tone, failure};
 use super::icon::{Icon, icon};
 use super::person::{avatar, initials};
 use super::reports::{listen_for_undo, reports};
 use super::sync::SyncPanel;
+use crate::devtools::Devtools;
 use crate::offline;
 use crate::tenancy::session;
 use crate::tenancy::{Action, Belonging, Me, Module};
@@ -39,6 +41,11 @@ impl Session {
     /// The person, or why there is none.
     pub fn me(self) -> Result<Me, ApiError> {
         self.0.get()
+    }
+
+    /// The same, for whoever does not follow it.
+    pub fn me_untracked(self) -> Result<Me, ApiError> {
+        self.0.get_untracked()
     }
 
     /// Asks again: something about the person's rights or organizations has changed.
@@ -181,6 +188,7 @@ pub fn Workspace() -> impl IntoView {
 #[component]
 fn Frame() -> impl IntoView {
     let place = expect_context::<Place>();
+    crate::core_data::keep_core_data(place);
     let pages = move || {
         place.organization.track();
         let all = [
@@ -215,7 +223,9 @@ fn Frame() -> impl IntoView {
                     <Account />
                 </div>
             </header>
+            <Away />
             <Outlet />
+            <Devtools />
         </div>
     }
 }
@@ -308,7 +318,7 @@ fn Organizations() -> impl IntoView {
 fn ConnectionState() -> impl IntoView {
     let connection = use_connection();
     let word = move || match connection.state.get() {
-        State::Live => "Live",
+        State::Live | State::Polling { .. } => "Live",
         State::Connecting => "Connecting",
         State::Reconnecting { .. } => "Reconnecting",
         State::Disconnected => "Disconnected",
@@ -316,7 +326,7 @@ fn ConnectionState() -> impl IntoView {
         State::Refused => "Signed out",
     };
     let latency = move || {
-        let is_live = connection.state.get() == State::Live;
+        let is_live = connection.state.get().way().is_some();
         connection.latency.get().filter(|_| is_live).map(|latency| format!("{latency} ms"))
     };
     view! {

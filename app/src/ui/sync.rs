@@ -1,13 +1,12 @@
 //! The sync panel: how the page is connected, what has not reached the server yet, and what the server refused, with
 //! what the person can do about it.
 
+use super::conflict::{Matter, Settle, dispute, is_refused};
 use super::icon::{Icon, icon};
-use super::time::When;
 use leptos::prelude::*;
-use millstream::Dispute;
 use millstream::client::{Waiting, WaitingState};
 use millstream::connection::State;
-use millstream::hooks::{Decision, decide, use_connection, use_outbox};
+use millstream::hooks::{Decision, VitalSigns, decide, use_connection, use_outbox, vital_signs};
 
 const PANEL: &str = "sync-panel";
 /// Measurements that the chart shows: one each five seconds, for five minutes.
@@ -57,7 +56,7 @@ pub fn SyncPanel() -> impl IntoView {
         </button>
         <section class="sync" id=PANEL popover="auto" aria-label="Sync" on:toggle=opened>
             <h2>"Sync"</h2>
-            <Line />
+            <Line is_open />
             <h3>"Waiting"</h3>
             {move || {
                 if !is_open.get() {
@@ -79,13 +78,9 @@ pub fn SyncPanel() -> impl IntoView {
     }
 }
 
-fn is_refused(waiting: &Waiting) -> bool {
-    matches!(waiting.state, WaitingState::Refused(_))
-}
-
 /// The connection: its state, what this device keeps, and the latency of the last minutes.
 #[component]
-fn Line() -> impl IntoView {
+fn Line(is_open: RwSignal<bool>) -> impl IntoView {
     let connection = use_connection();
     let measured = RwSignal::new(Vec::<u32>::new());
     Effect::new(move |_| {
@@ -100,6 +95,9 @@ fn Line() -> impl IntoView {
     });
     let state = move || match connection.state.get() {
         State::Live => "Live: what others change appears by itself.",
+        State::Polling { .. } => {
+            "Connected by asking every few seconds, for this network lets no WebSocket through: what others change appears with a delay."
+        }
         State::Connecting => "Connecting…",
         State::Reconnecting { .. } => "The connection was lost. Trying again…",
         State::Disconnected => "There is no connection.",
@@ -116,26 +114,102 @@ fn Line() -> impl IntoView {
     let role = move || {
         if connection.is_leading.get() { "This tab holds the connection." } else { "Another tab holds the connection." }
     };
+    let signs = use_vital_signs(is_open);
+    let has_way = move || connection.state.get().way().is_some();
     view! {
         <p>{state}</p>
         <p class="help">{kept} " " {role}</p>
+        <dl class="sync-signs">
+            <dt>"Up to date"</dt>
+            <dd>{move || heard(signs.get().cursor_age)}</dd>
+            <dt>"Watched here"</dt>
+            <dd>
+                {move || match signs.get().watched {
+                    1 => "1 query".to_owned(),
+                    many => format!("{many} queries"),
+                }}
+            </dd>
+        </dl>
         {move || {
             let measured = measured.get();
-            let last = measured.last().copied().filter(|_| measured.len() > 1 && connection.state.get() == State::Live)?;
-            Some(
-                view! {
-                    <figure class="sync-latency">
-                        <svg viewBox="0 0 120 24" preserveAspectRatio="none" aria-hidden="true">
-                            <polyline points=points(&measured)></polyline>
-                        </svg>
-                        <figcaption>
-                            {format!("{last} ms there and back; at most {} ms lately", measured.iter().max().unwrap_or(&0))}
-                        </figcaption>
-                    </figure>
-                },
-            )
+            (measured.len() > 1 && has_way()).then(|| chart(&measured))
         }}
     }
+}
+
+/// The engine's vital signs, looked at once a second while the panel is open.
+fn use_vital_signs(is_open: RwSignal<bool>) -> RwSignal<VitalSigns> {
+    let signs = RwSignal::new(VitalSigns::default());
+    #[cfg(feature = "hydrate")]
+    Effect::new(move |_| {
+        if is_open.get() {
+            signs.set(vital_signs());
+            let looking = gloo_timers::callback::Interval::new(1_000, move || {
+                signs.try_set(vital_signs());
+            });
+            let looking = StoredValue::new_local(Some(looking));
+            on_cleanup(move || drop(looking.try_update_value(Option::take)));
+        }
+    });
+    #[cfg(not(feature = "hydrate"))]
+    let _ = (is_open, vital_signs);
+    signs
+}
+
+/// How long ago the live connection said up to where all is known.
+fn heard(age: Option<u64>) -> String {
+    match age.map(|age| age / 1_000) {
+        None => "not told yet".to_owned(),
+        Some(0) => "as of now".to_owned(),
+        Some(seconds @ 1..60) => format!("as of {seconds} s ago"),
+        Some(seconds) => format!("as of {} min ago", seconds / 60),
+    }
+}
+
+/// The latency of the last minutes: a line, its bounds, and the same in words.
+fn chart(measured: &[u32]) -> AnyView {
+    let last = measured.last().copied().unwrap_or_default();
+    let (lowest, highest) =
+        (measured.iter().min().copied().unwrap_or_default(), measured.iter().max().copied().unwrap_or_default());
+    let words = in_words(measured);
+    view! {
+        <figure class="sync-latency">
+            <figcaption>
+                <span>"There and back"</span>
+                <strong>{format!("{last} ms")}</strong>
+            </figcaption>
+            <div>
+                <svg viewBox="0 0 120 24" preserveAspectRatio="none" role="img" aria-label=words>
+                    <line x1="0" y1="1" x2="120" y2="1"></line>
+                    <line x1="0" y1="23" x2="120" y2="23"></line>
+                    <polyline points=points(measured)></polyline>
+                </svg>
+                <p aria-hidden="true">
+                    <span>{format!("{highest} ms")}</span>
+                    <span>"0"</span>
+                </p>
+            </div>
+            <p aria-hidden="true">
+                <span>"5 min ago"</span>
+                <span>{format!("{lowest} to {highest} ms")}</span>
+                <span>"now"</span>
+            </p>
+        </figure>
+    }
+    .into_any()
+}
+
+/// What the chart shows, for whoever does not see it.
+fn in_words(measured: &[u32]) -> String {
+    let mut sorted = measured.to_vec();
+    sorted.sort_unstable();
+    let (Some(last), Some(lowest), Some(highest)) = (measured.last(), sorted.first(), sorted.last()) else {
+        return "The way there and back has not been measured yet.".to_owned();
+    };
+    let middle = sorted[sorted.len() / 2];
+    let seconds = measured.len() * 5;
+    let time = if seconds < 120 { format!("{seconds} seconds") } else { format!("{} minutes", seconds / 60) };
+    format!("Latency over the last {time}: now {last} ms; mostly about {middle} ms, between {lowest} and {highest} ms.")
 }
 
 /// The chart's line in a box of 120 by 24: the latest at the right, the slowest at the top.
@@ -153,7 +227,6 @@ fn points(measured: &[u32]) -> String {
 #[component]
 fn Item(waiting: Waiting) -> impl IntoView {
     let id = waiting.id;
-    let act = move |decision| move |_| decide(id, decision);
     let what = match &waiting.state {
         WaitingState::Queued => "waits to be sent".to_owned(),
         WaitingState::Sending => "is being sent".to_owned(),
@@ -161,73 +234,44 @@ fn Item(waiting: Waiting) -> impl IntoView {
         WaitingState::Refused(error) => error.message.clone(),
     };
     let is_refused = is_refused(&waiting);
-    let actions = match (&waiting.state, waiting.disputes.is_empty()) {
-        (WaitingState::Refused(_), true) => view! {
-            <button class="button" type="button" on:click=act(Decision::Retry)>
-                "Try again"
-            </button>
-            <button class="button" data-tone="danger" type="button" on:click=act(Decision::Drop)>
-                "Drop"
-            </button>
+    let matter = if waiting.disputes.is_empty() { Matter::Refusal } else { Matter::Dispute };
+    let actions = match &waiting.state {
+        WaitingState::Refused(_) => view! { <Settle id typed=waiting.typed matter /> }.into_any(),
+        WaitingState::Queued | WaitingState::Retrying { .. } => view! {
+            <div class="sync-actions">
+                <button class="button" type="button" on:click=move |_| decide(id, Decision::Drop)>
+                    "Drop"
+                </button>
+            </div>
         }
         .into_any(),
-        (WaitingState::Refused(_), false) => view! {
-            <button class="button" data-kind="primary" type="button" on:click=act(Decision::KeepMine)>
-                "Keep mine"
-            </button>
-            <button class="button" type="button" on:click=act(Decision::Drop)>
-                "Take theirs"
-            </button>
-        }
-        .into_any(),
-        (WaitingState::Queued | WaitingState::Retrying { .. }, _) => view! {
-            <button class="button" type="button" on:click=act(Decision::Drop)>
-                "Drop"
-            </button>
-        }
-        .into_any(),
-        (WaitingState::Sending, _) => ().into_any(),
+        WaitingState::Sending => ().into_any(),
     };
     view! {
         <li data-refused=is_refused.then_some("")>
             <strong>{waiting.label}</strong>
             <p>{what}</p>
             {waiting.disputes.into_iter().map(dispute).collect_view()}
-            <div class="sync-actions">{actions}</div>
+            {actions}
         </li>
-    }
-}
-
-/// Both values of a field, and whose the other one is.
-fn dispute(dispute: Dispute) -> impl IntoView {
-    let Dispute { field, mine, theirs, by, at } = dispute;
-    view! {
-        <dl class="dispute">
-            <dt>{format!("Your {field}")}</dt>
-            <dd>{mine}</dd>
-            <dt>{by.map_or_else(|| format!("The {field} now"), |by| format!("{by}’s {field}"))}</dt>
-            <dd>
-                {theirs}
-                {at
-                    .map(|at| {
-                        view! {
-                            <small>
-                                <When at=Signal::derive(move || at) />
-                            </small>
-                        }
-                    })}
-            </dd>
-        </dl>
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::points;
+    use super::{in_words, points};
 
     #[test]
     fn the_chart_begins_at_the_right_and_its_slowest_is_at_the_top() {
         assert_eq!(points(&[10, 20]), "118.0,12.0 120.0,1.0");
         assert_eq!(points(&[]), "");
+    }
+
+    #[test]
+    fn the_chart_is_told_in_words_too() {
+        assert_eq!(
+            in_words(&[10, 4, 90, 6]),
+            "Latency over the last 20 seconds: now 6 ms; mostly about 10 ms, between 4 and 90 ms."
+        );
     }
 }

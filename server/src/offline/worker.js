@@ -8,6 +8,8 @@ const VERSION = "%VERSION%";
 const CACHE = `millstream ${VERSION}`;
 const SHELL = "/shell";
 const PROGRAM = /* as built */ [];
+// Loaded by few: kept once it has been.
+const ASKED_FOR = /* where asked for */ [];
 const FILES = [SHELL, "/favicon.svg", "/manifest.webmanifest", "/theme.js", ...PROGRAM];
 
 async function fill() {
@@ -24,7 +26,12 @@ async function takeOver() {
 
 async function answer(request) {
   try {
-    return await fetch(request);
+    const fresh = await fetch(request);
+    if (fresh.ok && ASKED_FOR.includes(new URL(request.url).pathname)) {
+      const cache = await caches.open(CACHE);
+      await cache.put(request, fresh.clone());
+    }
+    return fresh;
   } catch (unreachable) {
     const cache = await caches.open(CACHE);
     const kept = await cache.match(request.mode === "navigate" ? SHELL : request, { ignoreSearch: true });

@@ -1,14 +1,17 @@
 //! What pages show: which rows each query reads, and what the server answers to whom.
 
 use super::{CATALOGUE_ROW, Member, Order, Role, Row, membership};
+use crate::catalogue::Catalogue;
 use crate::error::ApiError;
+use crate::hub::missed::Candidate;
 use crate::hub::registry::Only;
+use crate::hub::routing::RightsThere;
 use crate::hub::{Registry, WatchRights};
 use crate::key::{Dependency, Facet, OrganizationId, PersonId, QueryKey};
 use crate::live::{ListQuery, Live, NoParameters, RecordQuery};
 use crate::overlay::{AnyValue, MutationId};
 use crate::simulation::database::{Database, When};
-use crate::wire::Read;
+use crate::wire::{Read, Refused, Watch};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -107,6 +110,11 @@ pub(in crate::simulation) fn registry() -> Registry {
         .rights(Members::TABLE)
         .rights(CATALOGUE)
         .sessions("sessions")
+}
+
+/// How values and mutations are written as text.
+pub(in crate::simulation) fn catalogue() -> Catalogue {
+    Catalogue::default().list::<Orders>().record::<Orders>().list::<Members>().mutation::<super::Write>()
 }
 
 /// A query that a page shows.
@@ -341,4 +349,23 @@ pub(in crate::simulation) fn is_visible(
     order: Uuid,
 ) -> bool {
     Query::Order(organization, order).answer(database, person, When::Now).is_ok()
+}
+
+/// Which of the keys the person may watch, as the hub asks the database.
+pub(in crate::simulation) fn judge(
+    registry: &Registry,
+    database: &Database,
+    person: PersonId,
+    watches: Vec<Watch>,
+    rights: &RightsThere,
+) -> (Vec<Candidate>, Vec<Refused>) {
+    let (candidates, mut refused) = registry.judge(watches, rights);
+    let can_see = |candidate: &Candidate| {
+        candidate
+            .asks_visibility()
+            .is_none_or(|(_, record)| is_visible(database, person, candidate.resolved.key.organization, record))
+    };
+    let (kept, hidden): (Vec<_>, Vec<_>) = candidates.into_iter().partition(can_see);
+    refused.extend(hidden.iter().map(Candidate::hidden));
+    (kept, refused)
 }

@@ -2,11 +2,12 @@
 
 use super::{Fate, Made, Picture, Sight, Tab};
 use crate::client::Progress;
-use crate::overlay::{AnyValue, ErasedMutation};
+use crate::overlay::{AnyValue, ErasedMutation, MutationId};
 use crate::simulation::database::{Database, When};
 use crate::simulation::product::Query;
 use crate::snapshot::Epoch;
 use crate::wire::Read;
+use std::collections::BTreeSet;
 
 impl Tab {
     pub(super) fn picture(&self, query: &Query) -> Picture {
@@ -25,11 +26,27 @@ impl Tab {
                 return Err(format!("screen: {query:?} would be shown otherwise, and the screen was not told"));
             }
             let held = match self.client.answer(&query.key()) {
-                Some(Ok(read)) => Some(read),
+                Some(Ok(found)) => found.stamped(),
                 Some(Err(_)) | None => None,
             };
+            self.look_at_rights(&query, held.as_ref())?;
+            if held.is_some() && self.left.contains(&query.organization()) {
+                return Err(format!("shown after leaving: {query:?} is shown, and the person has left"));
+            }
             self.look_at_stamp(&query, held.as_ref(), database)?;
             self.look_at_overlay(&query, held, &now, database)?;
+        }
+        Ok(())
+    }
+
+    /// Where rights became less, nothing is shown that was read by the old ones.
+    fn look_at_rights(&self, query: &Query, held: Option<&Read<AnyValue>>) -> Result<(), String> {
+        let (Some(by), Some(held)) = (self.narrowed.get(&query.organization()), held) else { return Ok(()) };
+        if held.epoch == by.epoch && by.xids.iter().any(|xid| !held.snapshot.sees(*xid)) {
+            return Err(format!(
+                "old rights: {query:?} is shown as of {}, before its rights became less by {:?}",
+                held.snapshot, by.xids
+            ));
         }
         Ok(())
     }
@@ -87,7 +104,8 @@ impl Tab {
                 // Nobody knows as of when nothing is there: once it is carried out, it may be in it.
                 None => database.holds(self.person, made.id, When::Now),
             };
-            if !is_contained && made.write.touches(&key) {
+            let is_doubted = self.client.doubted(&key).contains(&made.id);
+            if !is_contained && !is_doubted && made.write.touches(&key) {
                 expected = made.write.over(&key, expected);
             }
         }
@@ -112,7 +130,7 @@ impl Tab {
             return Ok(());
         }
         let Some(Ok(held)) = self.client.answer(&query.key()) else { return Ok(()) };
-        let stamp = held.stamp();
+        let Some(stamp) = held.stamp else { return Ok(()) };
         // What was told in one epoch cannot be compared with a value of another.
         if !database.is_present(stamp.epoch) || noticed.iter().any(|epoch| *epoch != stamp.epoch) {
             return Ok(());
@@ -139,6 +157,12 @@ impl Tab {
             "needless fetch: {query:?} is fetched, and nothing that affects it happened since {}",
             stamp.snapshot
         ))
+    }
+
+    /// Mutations that wait for the person.
+    pub(in crate::simulation) fn refused_mutations(&self) -> BTreeSet<MutationId> {
+        let all = self.client.mutations().into_iter();
+        all.filter(|(.., progress)| matches!(progress, Progress::Held(_))).map(|(id, ..)| id).collect()
     }
 
     /// When nothing is in flight any more: everything shown is what the database answers now.

@@ -9,9 +9,9 @@ use crate::simulation::database::{Lock, When};
 use crate::simulation::link::Down;
 use crate::simulation::node::Node;
 use crate::simulation::product::{self, Member, Order, OrderChange, Query, Role, Row, Write};
-use crate::simulation::request::{About, Answer, Phase, Request, cut};
+use crate::simulation::request::{Phase, Request};
 use crate::simulation::schedule::{Name, Step, What};
-use crate::simulation::tab::Tab;
+use crate::simulation::tab::{Storage, Tab};
 use crate::snapshot::{Snapshot, Xid};
 use crate::wire::Read;
 use uuid::Uuid;
@@ -49,8 +49,7 @@ impl World {
                 let id = MutationId(Uuid::from_u128(u128::from(self.made) << 64 | u128::from(a ^ b ^ c)));
                 let write = self.write(product::organization(b), b / 2, c);
                 note!(self, "  tab {tab} makes {id}: {:?}", write.change);
-                let wishes = self.tabs[tab].mutate(id, write, &self.database)?;
-                self.grant(tab, wishes)
+                self.make(tab, id, write)
             }
             What::Sql => {
                 let write = self.write(product::organization(a), b, c);
@@ -121,7 +120,7 @@ impl World {
                     }
                 }
                 let in_hand = self.requests.values_mut().filter(|request| request.node == node && request.is_in_hand());
-                in_hand.for_each(|request| request.fail(&mut self.database));
+                in_hand.for_each(|request| request.die(&mut self.database));
                 Ok(())
             }
             What::Crash => {
@@ -141,16 +140,17 @@ impl World {
                 Ok(())
             }
             What::Reload => {
-                note!(self, "  tab {tab} is loaded anew");
-                let (person, clock) = (self.tabs[tab].person, self.tabs[tab].clock);
-                if let Some(link) = self.tabs[tab].link {
-                    self.links[link].cut();
+                self.reload(tab, b);
+                Ok(())
+            }
+            What::Restart => {
+                let person = self.tabs[tab].person;
+                note!(self, "  the device is started again");
+                for place in 0..self.tabs.len() {
+                    if self.tabs[place].person == person {
+                        self.reload(place, b.rotate_left(place as u32));
+                    }
                 }
-                self.tabs[tab] = Tab::new(person, clock);
-                self.reopen_at_home(tab);
-                self.rendered.retain(|(_, whose, _)| *whose != tab);
-                let its = self.requests.values_mut().filter(|request| request.tab == Some(tab));
-                its.for_each(|request| request.tab = None);
                 Ok(())
             }
             What::Clock => {
@@ -160,10 +160,28 @@ impl World {
             }
             What::Collect => {
                 let now = self.tabs[tab].clock;
-                let wishes = self.tabs[tab].act(&self.database, |client| client.collect(now, u64::from(b) % 1_000))?;
+                let wishes = self.tabs[tab]
+                    .act(&self.database, |client| client.collect(now, u64::from(b) % 1_000, usize::MAX))?;
                 self.grant(tab, wishes)
             }
         }
+    }
+
+    fn reload(&mut self, tab: usize, how: u32) {
+        note!(self, "  tab {tab} is loaded anew");
+        let (person, clock) = (self.tabs[tab].person, self.tabs[tab].clock);
+        if let Some(link) = self.tabs[tab].link {
+            self.links[link].cut();
+        }
+        let storage = if self.households.is_empty() { Storage::None } else { Storage::Shared };
+        // What it asks is something else than what the one before it asked.
+        let asked = std::mem::take(&mut self.tabs[tab].asked);
+        self.tabs[tab] = Tab::new(person, clock, storage);
+        self.tabs[tab].asked = asked;
+        self.reopen_at_home(tab, how);
+        self.rendered.retain(|(_, whose, _)| *whose != tab);
+        let its = self.requests.values_mut().filter(|request| request.tab == Some(tab));
+        its.for_each(|request| request.tab = None);
     }
 
     /// One component more; sometimes with a value that the server rendered into the page a while ago.
@@ -173,6 +191,7 @@ impl World {
         let any = Query::any(organization, which / 2, orders);
         let query = self.shown_at_home(tab, how / 5).unwrap_or(any);
         let person = self.tabs[tab].person;
+        self.queries.insert(query.key().to_string(), query.clone());
         if how % 5 == 1 {
             let rendered = self.rendered.iter().position(|(its, whose, _)| *its == query && *whose == tab);
             if let Some(rendered) = rendered {
@@ -280,10 +299,7 @@ impl World {
             Phase::Answered(_) => None,
             _ => Some(Request { tab: None, ..request.clone() }),
         };
-        request.phase = Phase::Answered(match request.about {
-            About::Read { .. } => Answer::Read(Err(cut())),
-            About::Write { .. } => Answer::Failed(cut()),
-        });
+        request.lose();
         note!(self, "  request {id:x} is lost{}", if lost.is_some() { ", but goes on at the server" } else { "" });
         if let Some(lost) = lost {
             self.requests.insert(Name::of((id, how)), lost);
