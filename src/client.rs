@@ -150,7 +150,8 @@ fn is_read_by(stamp: Option<&Stamp>, by: Option<&By>) -> bool {
 /// See the module.
 #[derive(Default)]
 pub struct Client {
-    entries: HashMap<QueryKey, Entry>,
+    /// Boxed: the map's room to grow, up to half of it, is then that of pointers.
+    entries: HashMap<QueryKey, Box<Entry>>,
     pending: Vec<Pending>,
     unreadable: Vec<Waiting>,
     cursor: Option<Stamp>,
@@ -167,8 +168,10 @@ pub struct Client {
     /// Keys that are being written down once more, to hold a mutation, with the stamps that they had when it was asked: it is
     /// asked once, however long that takes.
     being_kept: HashMap<QueryKey, Stamp>,
-    /// Keys that wait to know what is kept before the server is asked; none once that is known.
-    awaiting_kept: Option<HashSet<QueryKey>>,
+    /// While `kept` is not all that this device keeps: the organizations of which nothing from before is kept any more.
+    unread_kept: Option<HashSet<OrganizationId>>,
+    /// Keys that wait for the outbox of this device to be known before anything is read; none once it is.
+    awaiting_outbox: Option<HashSet<QueryKey>>,
     /// Keys whose read waits for the answer of a request ([`Client::waits_for_request`]), with the number of the tick since when.
     postponed: HashMap<QueryKey, u64>,
     /// How many ticks there have been.
@@ -221,7 +224,7 @@ impl Client {
 
     /// An answer that came with the page, taken over without a fetch.
     pub fn hydrate(&mut self, key: &QueryKey, answer: Result<impl Into<Found<AnyValue>>, ApiError>) {
-        if self.entries.get(key).is_some_and(Entry::has_answer) {
+        if self.entries.get(key).is_some_and(|entry| entry.has_answer()) {
             return;
         }
         let ticket = self.next_ticket();
@@ -276,7 +279,7 @@ impl Client {
             return;
         }
         let observers = self.entries.get(key).map_or(0, |entry| entry.observers);
-        self.entries.insert(key.clone(), Entry { observers, ..copy });
+        self.entries.insert(key.clone(), Box::new(Entry { observers, ..copy }));
         self.unsettled_watches.insert(key.clone());
         self.effects.extend([Effect::Keep(key.clone()), Effect::Changed(key.clone())]);
         self.fetch_if_needed(key);
@@ -552,14 +555,15 @@ impl Client {
 
     /// Asks for the key's value: first of what is kept, then of the server.
     fn fetch(&mut self, key: &QueryKey, reason: Reason) {
-        if let Some(awaiting) = self.awaiting_kept.as_mut().filter(|_| key.is_live()) {
+        if let Some(awaiting) = self.awaiting_outbox.as_mut().filter(|_| key.is_live()) {
             awaiting.insert(key.clone());
             return;
         }
+        let may_be_kept = self.may_be_kept(key);
         let entry = self.entries.entry(key.clone()).or_default();
         match entry.kept {
             Kept::Restoring => return,
-            Kept::Unknown if !entry.has_answer() && self.kept.contains_key(key) => {
+            Kept::Unknown if !entry.has_answer() && may_be_kept => {
                 entry.kept = Kept::Restoring;
                 self.effects.push(Effect::Restore { key: key.clone() });
                 return;
@@ -576,7 +580,7 @@ impl Client {
 
     fn fetch_if_needed(&mut self, key: &QueryKey) {
         let Some(reason) = self.reason_to_fetch(key) else { return };
-        if self.entries.get(key).is_some_and(Entry::has_answer) && self.waits_for_request(key) {
+        if self.entries.get(key).is_some_and(|entry| entry.has_answer()) && self.waits_for_request(key) {
             self.postponed.entry(key.clone()).or_insert(self.ticks);
         } else {
             self.fetch(key, reason);
@@ -700,20 +704,44 @@ impl Client {
 
     // ------------------------------------------------------------------------------------------------ keeping
 
-    /// What this device keeps is not known yet: nothing is fetched before [`Client::found_kept`] says.
-    pub fn await_kept(&mut self) {
+    /// What this device keeps is not known yet: nothing is read before [`Client::found_outbox`], and no mutation is
+    /// forgotten before [`Client::found_kept`].
+    pub fn await_device(&mut self) {
         self.absence.get_or_insert_with(Absence::start);
-        self.awaiting_kept.get_or_insert_default();
+        self.awaiting_outbox.get_or_insert_default();
+        self.unread_kept.get_or_insert_default();
+    }
+
+    /// The mutations that this device keeps have been learned of: what was done is known before anything is read that may
+    /// contain it. A kept value may be looked for by its key, long before all stamps are known.
+    pub fn found_outbox(&mut self) {
+        let organizations = self.pending.iter().map(|pending| pending.mutation.organization()).collect();
+        self.wipe_left(organizations);
+        for key in self.awaiting_outbox.take().unwrap_or_default() {
+            self.find_first(&key);
+            self.fetch_if_needed(&key);
+        }
     }
 
     /// The values that this device keeps, by their stamps; empty where there is no storage.
     pub fn found_kept(&mut self, kept: HashMap<QueryKey, Stamp>) {
-        self.kept = kept;
-        for key in self.awaiting_kept.take().unwrap_or_default() {
-            self.find_first(&key);
-            self.fetch_if_needed(&key);
+        let forgotten = self.unread_kept.take().unwrap_or_default();
+        for (key, stamp) in kept.into_iter().filter(|(key, _)| !forgotten.contains(&key.organization)) {
+            // Written since it was read, perhaps; of different epochs nobody can tell.
+            let is_later = |known: &Stamp| known.epoch == stamp.epoch && stamp.covers(known);
+            if self.kept.get(&key).is_none_or(is_later) {
+                self.kept.insert(key, stamp);
+            }
         }
+        self.wipe_left(self.kept.keys().map(|key| key.organization).collect());
         self.forget_settled();
+    }
+
+    /// Whether this device may keep a value of the key.
+    fn may_be_kept(&self, key: &QueryKey) -> bool {
+        let is_unread = |forgotten: &HashSet<_>| key.is_live() && !forgotten.contains(&key.organization);
+        let is_kept = self.kept.contains_key(key) || self.unread_kept.as_ref().is_some_and(is_unread);
+        is_kept && !self.has_left(key.organization)
     }
 
     /// The kept value of the key, if it could be read. It is shown at once; whether it is still right, the server says
@@ -1019,6 +1047,15 @@ impl Client {
         }
     }
 
+    /// Of these organizations something was found on this device: of those that the person has left it goes.
+    fn wipe_left(&mut self, found: HashSet<OrganizationId>) {
+        for organization in found {
+            if self.has_left(organization) {
+                self.wipe(organization);
+            }
+        }
+    }
+
     fn has_left(&self, organization: OrganizationId) -> bool {
         match self.belongs.get(&organization) {
             Some(belonging) => *belonging == Belonging::Left,
@@ -1027,9 +1064,16 @@ impl Client {
     }
 
     fn forget_kept(&mut self, organization: OrganizationId) {
+        self.no_longer_kept(organization);
+        self.effects.push(Effect::ForgetKept(organization));
+    }
+
+    fn no_longer_kept(&mut self, organization: OrganizationId) {
         self.kept.retain(|key, _| key.organization != organization);
         self.being_kept.retain(|key, _| key.organization != organization);
-        self.effects.push(Effect::ForgetKept(organization));
+        if let Some(forgotten) = &mut self.unread_kept {
+            forgotten.insert(organization);
+        }
     }
 
     fn wipe(&mut self, organization: OrganizationId) {
@@ -1038,15 +1082,14 @@ impl Client {
         }
         self.moved.retain(|moved| moved.key.organization != organization);
         self.numbers.retain(|_, key| key.organization != organization);
-        self.kept.retain(|key, _| key.organization != organization);
-        self.being_kept.retain(|key, _| key.organization != organization);
+        self.no_longer_kept(organization);
         self.belongs.insert(organization, Belonging::Left);
         self.pending.retain(|pending| pending.mutation.organization() != organization);
         self.effects.push(Effect::ForgetAll(organization));
         self.unreadable.retain(|waiting| waiting.organization != organization);
         for (key, entry) in self.entries.iter_mut().filter(|(key, _)| key.organization == organization) {
             let absent = ApiError::new(Kind::Forbidden, "You are no longer a member of this organization.");
-            *entry = Entry {
+            **entry = Entry {
                 absent: Some(Box::new(absent)),
                 observers: entry.observers,
                 is_unwatchable: true,

@@ -1063,8 +1063,9 @@ fn mutations_of_all_tabs_lie_over_a_value_in_the_order_in_which_they_were_made()
 #[test]
 fn a_mutation_is_kept_until_every_kept_value_contains_it() {
     let mut page = Page::default();
-    page.act(Client::await_kept);
+    page.act(Client::await_device);
     let kept = HashMap::from([(record(1), stamp("9:9:")), (list("all"), stamp("9:9:"))]);
+    page.act(Client::found_outbox);
     page.act(|client| client.found_kept(kept));
     page.act(Client::connected);
     page.act(|client| client.hydrate(&record(1), Ok(number(5, "10:10:"))));
@@ -1088,9 +1089,10 @@ fn a_mutation_is_kept_until_every_kept_value_contains_it() {
 #[test]
 fn what_is_kept_is_shown_before_the_server_is_asked_and_judged_by_it_afterwards() {
     let mut page = Page::default();
-    page.act(Client::await_kept);
+    page.act(Client::await_device);
     page.act(|client| client.observe(&record(1)));
-    assert!(page.fetches.is_empty() && page.other.is_empty(), "not before it is known what is kept");
+    assert!(page.fetches.is_empty() && page.other.is_empty(), "not before it is known what was done");
+    page.act(Client::found_outbox);
     page.act(|client| client.found_kept(HashMap::from([(record(1), stamp("9:9:"))])));
     assert_eq!(page.other, [Effect::Restore { key: record(1) }]);
     page.act(|client| client.restored(&record(1), Some(number(5, "9:9:"))));
@@ -1099,6 +1101,67 @@ fn what_is_kept_is_shown_before_the_server_is_asked_and_judged_by_it_afterwards(
     assert!(page.fetches.is_empty(), "its stamp is asked about, not its value");
     page.act(|client| client.ticked(tick("12:12:", &[(1, &[10])], &[1])));
     assert_eq!(page.fetches.len(), 1);
+}
+
+#[test]
+fn what_is_kept_is_shown_before_all_stamps_are_known_and_nothing_is_forgotten_until_then() {
+    let mut page = Page::default();
+    page.act(Client::await_device);
+    page.act(|client| client.observe(&record(1)));
+    page.act(Client::found_outbox);
+    assert_eq!(page.other, [Effect::Restore { key: record(1) }]);
+    page.act(|client| client.restored(&record(1), Some(number(5, "9:9:"))));
+    assert_eq!(page.shown(&record(1)), Some(5));
+    page.act(Client::connected);
+    let id = page.add(1, 3);
+    page.act(|client| client.answered(id, &[], answer(10, "11:11:", 8)));
+    page.act(|client| client.was_kept(&record(1), stamp("11:11:")));
+    assert!(page.forgotten.is_empty(), "a kept list may lack it");
+    let kept = HashMap::from([(record(1), stamp("9:9:")), (list("all"), stamp("9:9:"))]);
+    page.act(|client| client.found_kept(kept));
+    assert!(page.forgotten.is_empty(), "a kept list lacks it");
+    page.act(|client| client.was_kept(&list("all"), stamp("12:12:")));
+    assert_eq!(page.forgotten, [id], "what was written since the stamps were read is newer than they say");
+}
+
+#[test]
+fn what_is_not_kept_is_fetched_though_not_all_stamps_are_known() {
+    let mut page = Page::default();
+    page.act(Client::await_device);
+    page.act(Client::found_outbox);
+    page.act(|client| client.observe(&record(1)));
+    page.act(|client| client.restored(&record(1), None));
+    assert_eq!(page.fetches.len(), 1);
+}
+
+#[test]
+fn what_is_forgotten_while_the_stamps_are_read_is_not_waited_for() {
+    let mut page = Page::default();
+    page.act(Client::await_device);
+    page.act(Client::found_outbox);
+    page.act(Client::connected);
+    let rights = Rights { organization: organization(), standing: Standing::Changed, by: None };
+    page.act(|client| client.rights_changed(vec![rights]));
+    page.act(|client| client.observe(&record(1)));
+    assert_eq!(page.fetches.len(), 1, "nothing is looked for");
+    page.answer(Ok(number(5, "10:10:")));
+    let id = page.add(1, 3);
+    page.act(|client| client.answered(id, &[], answer(10, "11:11:", 8)));
+    page.act(|client| client.found_kept(HashMap::from([(list("all"), stamp("9:9:"))])));
+    assert_eq!(page.forgotten, [id]);
+}
+
+#[test]
+fn nothing_is_restored_of_an_organization_that_one_has_left_and_what_is_found_of_it_is_wiped() {
+    let mut page = Page::default();
+    let other = QueryKey { organization: OrganizationId(Uuid::from_u128(2)), ..record(1) };
+    page.act(Client::await_device);
+    page.act(|client| client.belongs_to(&[organization()]));
+    page.act(Client::found_outbox);
+    page.act(|client| client.observe(&other));
+    assert_eq!(page.fetches.len(), 1, "nothing is restored");
+    page.act(|client| client.found_kept(HashMap::from([(other.clone(), stamp("9:9:"))])));
+    assert_eq!(page.other, [Effect::Left(other.organization)]);
 }
 
 #[test]
@@ -1316,8 +1379,9 @@ fn a_cut_is_told_of_when_somebody_looks_again_however_short_it_was() {
 #[test]
 fn a_page_that_begins_with_kept_values_tells_what_changed_since_and_one_that_the_server_sent_does_not() {
     let mut page = Page::default();
-    page.act(Client::await_kept);
+    page.act(Client::await_device);
     page.act(|client| client.hydrate(&record(2), Ok(number(7, "10:10:"))));
+    page.act(Client::found_outbox);
     page.act(|client| client.found_kept([(record(1), stamp("10:10:"))].into()));
     page.act(|client| client.ensure(&record(1), 0));
     page.act(|client| client.restored(&record(1), Some(number(5, "10:10:"))));
@@ -1452,7 +1516,8 @@ fn a_refused_change_that_was_carried_out_by_another_sending_is_refused_no_longer
 #[test]
 fn a_value_is_written_down_once_more_only_once_for_a_change() {
     let mut page = Page::default();
-    page.act(Client::await_kept);
+    page.act(Client::await_device);
+    page.act(Client::found_outbox);
     page.act(|client| client.found_kept(HashMap::from([(record(1), stamp("9:9:"))])));
     page.act(Client::connected);
     page.act(|client| client.hydrate(&record(1), Ok(number(5, "10:10:"))));
@@ -1482,21 +1547,23 @@ fn what_is_kept_says_which_changes_it_contains() {
 #[test]
 fn a_change_that_is_done_is_not_forgotten_before_it_is_known_what_lacks_it_on_the_device() {
     let mut page = Page::default();
-    page.act(Client::await_kept);
+    page.act(Client::await_device);
     let (id, add) = (MutationId::fresh(), Arc::new(Add { id: thing(1), amount: 3 }));
     let done = Progress::Done(Xid(11), vec![stamp("12:12:").epoch]);
     page.act(|client| client.learn(id, add, done, Sending::Perhaps));
     page.act(|client| client.observe(&record(1)));
+    page.act(Client::found_outbox);
     page.act(|client| client.found_kept(HashMap::from([(record(1), stamp("10:10:"))])));
     page.act(|client| client.restored(&record(1), Some(number(5, "10:10:"))));
     assert_eq!(page.shown(&record(1)), Some(8));
     assert!(page.forgotten.is_empty());
     // Where nothing lacks it, it is forgotten.
     let mut page = Page::default();
-    page.act(Client::await_kept);
+    page.act(Client::await_device);
     let add = Arc::new(Add { id: thing(1), amount: 3 });
     let done = Progress::Done(Xid(11), vec![stamp("12:12:").epoch]);
     page.act(|client| client.learn(id, add, done, Sending::Perhaps));
+    page.act(Client::found_outbox);
     page.act(|client| client.found_kept(HashMap::new()));
     assert_eq!(page.forgotten, [id]);
 }

@@ -282,7 +282,7 @@ impl Client {
     /// Values that were read before the mutation was known may contain it, or not.
     fn doubt(&mut self, id: MutationId) {
         let Some(pending) = self.pending.iter().find(|pending| pending.id == id) else { return };
-        let is_meant = |(key, entry): &(&QueryKey, &mut Entry)| {
+        let is_meant = |(key, entry): &(&QueryKey, &mut Box<Entry>)| {
             let read_in = entry.stamp.as_ref().map(|stamp| stamp.epoch);
             let may_contain = entry.value.is_some() && pending.may_be_done(read_in);
             may_contain && !entry.contains.contains(&id) && pending.mutation.touches(key)
@@ -493,7 +493,7 @@ impl Client {
     /// Where no cursor will come by to vouch, or the value is of another epoch, the mutation itself says what has to be read
     /// again.
     fn unvouched(&self, id: MutationId, mutation: &dyn ErasedMutation, xid: Xid, epoch: Epoch) -> Unvouched {
-        let is_unvouched = |(key, entry): &(&QueryKey, &Entry)| {
+        let is_unvouched = |(key, entry): &(&QueryKey, &Box<Entry>)| {
             let is_comparable = entry.stamp.as_ref().is_none_or(|held| held.epoch == epoch);
             !(entry.is_vouched && is_comparable) && mutation.touches(key)
         };
@@ -676,7 +676,7 @@ impl Client {
         if self.pending.is_empty() {
             return;
         }
-        let is_touched = |(key, entry): &(&QueryKey, &Entry)| {
+        let is_touched = |(key, entry): &(&QueryKey, &Box<Entry>)| {
             let mut moved = self.pending.iter().filter(|pending| entry.is_vouched || passed.contains(&pending.id));
             moved.any(|pending| pending.mutation.touches(key))
         };
@@ -689,7 +689,7 @@ impl Client {
     ///
     /// Called at every step, so it looks first where each mutation was missing the last time.
     pub(super) fn forget_settled(&mut self) {
-        if self.awaiting_kept.is_some() {
+        if self.unread_kept.is_some() {
             return; // what this device keeps is not known yet: it may lack any of them
         }
         let mut settled: Vec<AnyMutation> = Vec::new();
