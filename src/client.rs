@@ -10,6 +10,7 @@
 mod absence;
 mod departing;
 mod entry;
+mod forgotten;
 mod inspection;
 mod outbox;
 mod reason;
@@ -30,6 +31,7 @@ use crate::snapshot::{Epoch, Stamp, Xid};
 use crate::wire::{By, ClientFrame, Passed, Read, Rights, Stale, Standing, Tick, Watch, WatchNumber};
 use absence::Absence;
 use entry::{Entry, Kept, Need};
+use forgotten::Forgotten;
 use outbox::Pending;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -152,6 +154,7 @@ fn is_read_by(stamp: Option<&Stamp>, by: Option<&By>) -> bool {
 pub struct Client {
     entries: HashMap<QueryKey, Entry>,
     pending: Vec<Pending>,
+    forgotten: Forgotten,
     unreadable: Vec<Waiting>,
     cursor: Option<Stamp>,
     is_live: bool,
@@ -224,15 +227,18 @@ impl Client {
         if self.entries.get(key).is_some_and(Entry::has_answer) {
             return;
         }
-        let ticket = self.next_ticket();
         let answer: Result<Found<AnyValue>, ApiError> = answer.map(Into::into);
+        if self.is_unclear(key, LONG_AGO, &Question::default(), &answer) {
+            return; // whoever shows it reads it
+        }
+        // It was read before anything happened here.
         match answer {
             Ok(found) => {
                 self.belongs.insert(key.organization, Belonging::Member);
-                self.accept(key, ticket, found);
+                self.accept(key, LONG_AGO, found);
                 self.effects.push(Effect::Keep(key.clone()));
             }
-            Err(error) if error.kind.is_absence() => self.accept_absence(key, ticket, error, Vec::new()),
+            Err(error) if error.kind.is_absence() => self.accept_absence(key, LONG_AGO, error, Vec::new()),
             // What failed is tried again once somebody shows it.
             Err(_) => {}
         }
@@ -423,7 +429,7 @@ impl Client {
         };
         // What is not taken need not be clear.
         let is_taken = entry.is_replaced_by(stamp, ticket);
-        if is_taken && self.is_unclear(key, question, &answer) {
+        if is_taken && self.is_unclear(key, ticket, question, &answer) {
             self.fetch(key, Reason::Unclear);
             return;
         }
@@ -445,7 +451,7 @@ impl Client {
         let answer = answer.map(Into::into);
         let Some(entry) = self.entries.get_mut(key) else { return };
         let was_asked = entry.fetching.take().is_some();
-        if self.has_left(key.organization) || self.is_unclear(key, question, &answer) {
+        if self.has_left(key.organization) || self.is_unclear(key, LONG_AGO, question, &answer) {
             if was_asked {
                 self.fetch(key, Reason::Unclear);
             }
@@ -460,7 +466,13 @@ impl Client {
 
     /// Whether nobody can tell if the answer contains some mutation: one that the question did not name, and whose
     /// transaction is not known yet or is of another epoch. The next read names it, or begins after it was carried out.
-    fn is_unclear(&self, key: &QueryKey, question: &Question, answer: &Result<Found<AnyValue>, ApiError>) -> bool {
+    fn is_unclear(
+        &self,
+        key: &QueryKey,
+        ticket: Ticket,
+        question: &Question,
+        answer: &Result<Found<AnyValue>, ApiError>,
+    ) -> bool {
         let read_in = match answer {
             Ok(found) => found.stamp.as_ref().map(|stamp| stamp.epoch),
             Err(error) if error.kind.is_absence() => error.stamp.as_ref().map(|stamp| stamp.epoch),
@@ -472,7 +484,7 @@ impl Client {
             let is_known = question.after.contains(&pending.id);
             let may_contain = !is_named && !is_known && pending.may_be_done(read_in);
             may_contain && pending.mutation.touches(key)
-        })
+        }) || self.forgotten.is_unclear(key, ticket, question, read_in, answer.is_err())
     }
 
     fn land(&mut self, key: &QueryKey, ticket: Ticket, question: &Question, answer: Result<Found<AnyValue>, ApiError>) {
@@ -669,6 +681,7 @@ impl Client {
             entry.absent = None;
             entry.is_hidden = false;
             entry.contains = contains;
+            self.remember_what_lacks(key, ticket);
         }
         self.accepted(key);
     }
@@ -684,6 +697,7 @@ impl Client {
             entry.absent = Some(Box::new(error));
             entry.is_hidden = false;
             entry.contains = contains;
+            self.remember_what_lacks(key, ticket);
         }
         self.accepted(key);
         self.forget_settled();
@@ -1042,6 +1056,7 @@ impl Client {
         self.being_kept.retain(|key, _| key.organization != organization);
         self.belongs.insert(organization, Belonging::Left);
         self.pending.retain(|pending| pending.mutation.organization() != organization);
+        self.forgotten.retain(|pending| pending.mutation.organization() != organization);
         self.effects.push(Effect::ForgetAll(organization));
         self.unreadable.retain(|waiting| waiting.organization != organization);
         for (key, entry) in self.entries.iter_mut().filter(|(key, _)| key.organization == organization) {
