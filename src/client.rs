@@ -888,7 +888,7 @@ impl Client {
                 self.need_anything(&key, Reason::NotWatched);
             }
         }
-        let mut passed = Vec::new();
+        let (mut passed, mut not_refused) = (Vec::new(), Vec::new());
         for Passed { mutation_id, xid } in tick.mutations {
             passed.push(mutation_id);
             if let Some(pending) = self.pending.iter_mut().find(|pending| pending.id == mutation_id) {
@@ -900,6 +900,7 @@ impl Client {
                         absence.carried_out(mutation_id, &pending.mutation);
                     }
                     self.effects.extend([Effect::KeepMutation(mutation_id), Effect::PendingChanged]);
+                    not_refused.push((mutation_id, pending.mutation.clone(), xid));
                 }
             }
         }
@@ -931,6 +932,9 @@ impl Client {
         }
         if self.cursor.as_ref().is_none_or(|before| !before.covers(&cursor)) {
             self.cursor = Some(cursor);
+        }
+        for (id, mutation, xid) in not_refused {
+            self.read_what_lacks(self.unvouched(id, &*mutation, xid, tick.epoch));
         }
         self.ticks += 1;
         let postponed: Vec<_> = self.postponed.keys().cloned().collect();

@@ -1530,6 +1530,23 @@ fn what_came_with_the_page_and_may_contain_a_change_is_read_anew() {
     assert_eq!(page.fetches.len(), 0, "the answer of the change brings it");
 }
 
+// Found by the simulator, seed 186132: the list was not to be seen and its watch was refused, so no cursor spoke for it.
+#[test]
+fn a_refused_change_that_was_carried_out_after_all_is_not_pending_for_ever_where_no_cursor_vouches() {
+    let mut page = Page::live();
+    page.act(|client| client.observe(&list("all")));
+    page.answer(Err(not_found("10:12:10")));
+    let number = page.client.entries[&list("all")].watch.expect("a watch");
+    let id = page.add(1, 3);
+    page.act(|client| client.failed(id, ApiError::forbidden("add")));
+    let refused = vec![Refused { number, error: ApiError::forbidden("see this") }];
+    page.act(|client| client.ticked(Tick { refused, ..tick("12:12:", &[], &[]) }));
+    let passed = vec![Passed { mutation_id: id, xid: Xid(10) }];
+    page.act(|client| client.ticked(Tick { mutations: passed, ..tick("12:12:", &[], &[]) }));
+    page.answer(Err(not_found("12:12:")));
+    assert!(!page.client.view(&list("all")).is_pending);
+}
+
 #[test]
 fn what_is_kept_says_which_changes_it_contains() {
     let mut page = Page::live();
