@@ -440,8 +440,9 @@ impl Tabs {
         }
         let mut deeds = Vec::new();
         match self.allegiance.hear(leadership) {
-            // It is over; or it has just begun, by a tab that does not know of the one before yet.
-            Standing::Over if matches!(word, Word::Leads) => return vec![self.joins()],
+            // It is over; or it has just begun, by a tab that does not know of the one before yet, and hears of it so. Not
+            // by a second hello, which would end what this tab has on the board of the present leader.
+            Standing::Over if matches!(word, Word::Leads) => return vec![self.say(Word::IsAnybodyThere)],
             Standing::Over => return Vec::new(),
             // What the leader before vouched for, this one does not.
             Standing::New => deeds.push(Deed::ConnectionIs(State::Connecting, None)),
@@ -558,6 +559,22 @@ mod tests {
         third.heard(begins);
         third.heard(leads(second.leads()));
         assert!(third.heard(late).is_empty());
+    }
+
+    // Found by the simulator, seed 125465: the present leader took the tab for one that had begun anew, ended what it watched, and
+    // never answered.
+    #[test]
+    fn a_late_word_that_another_began_to_lead_ends_nothing_at_the_leader_that_came_after() {
+        let (mut first, mut second, mut third) = (tab(1), tab(2), tab(3));
+        let begins = leads(first.leads());
+        second.heard(begins.clone());
+        third.heard(leads(second.leads()));
+        second.heard(watch(&third));
+        let deeds = third.heard(begins);
+        let letters =
+            deeds.into_iter().filter_map(|deed| if let Deed::Say(letter) = deed { Some(letter) } else { None });
+        let deeds: Vec<_> = letters.flat_map(|letter| second.heard(letter)).collect();
+        assert!(!deeds.iter().any(|deed| matches!(deed, Deed::OffBoard(_))), "{deeds:?}");
     }
 
     #[test]
