@@ -473,18 +473,30 @@ impl Client {
         question: &Question,
         answer: &Result<Found<AnyValue>, ApiError>,
     ) -> bool {
-        let read_in = match answer {
-            Ok(found) => found.stamp.as_ref().map(|stamp| stamp.epoch),
-            Err(error) if error.kind.is_absence() => error.stamp.as_ref().map(|stamp| stamp.epoch),
+        let stamp = match answer {
+            Ok(found) => found.stamp.as_ref(),
+            Err(error) if error.kind.is_absence() => error.stamp.as_ref(),
             Err(_) => return false,
         };
+        let read_in = stamp.map(|stamp| stamp.epoch);
+        self.may_hold_unnamed(key, question, read_in, answer.is_err())
+            || self.forgotten.is_unclear(key, ticket, question, read_in, answer.is_err())
+    }
+
+    fn may_hold_unnamed(&self, key: &QueryKey, question: &Question, read_in: Option<Epoch>, is_absence: bool) -> bool {
         self.pending.iter().any(|pending| {
             // An absence does not say which mutations it contains, so naming one has not helped.
-            let is_named = question.named.contains(&pending.id) && !(answer.is_err() && pending.is_answered());
+            let is_named = question.named.contains(&pending.id) && !(is_absence && pending.is_answered());
             let is_known = question.after.contains(&pending.id);
             let may_contain = !is_named && !is_known && pending.may_be_done(read_in);
             may_contain && pending.mutation.touches(key)
-        }) || self.forgotten.is_unclear(key, ticket, question, read_in, answer.is_err())
+        })
+    }
+
+    /// Whether it can be told of each pending mutation if what was found contains it. What is not clear is not to be kept: a page
+    /// that starts with it would not know either, and lay the mutation over it.
+    pub fn is_clear<T>(&self, key: &QueryKey, question: &Question, found: &Found<T>) -> bool {
+        !self.may_hold_unnamed(key, question, found.stamp.as_ref().map(|stamp| stamp.epoch), false)
     }
 
     fn land(&mut self, key: &QueryKey, ticket: Ticket, question: &Question, answer: Result<Found<AnyValue>, ApiError>) {

@@ -1548,6 +1548,19 @@ fn a_refused_change_that_was_carried_out_after_all_is_not_pending_for_ever_where
 }
 
 #[test]
+fn what_may_hold_a_change_that_the_question_did_not_name_is_not_kept() {
+    let mut page = Page::live();
+    page.show(&record(1), number(5, "10:10:"));
+    let found = || Found::from(number(8, "12:12:"));
+    let question = Question::default();
+    assert!(page.client.is_clear(&record(1), &question, &found()));
+    let id = page.add(1, 3);
+    assert!(!page.client.is_clear(&record(1), &question, &found()), "it has been sent since");
+    assert!(page.client.is_clear(&record(1), &Question { named: vec![id], after: vec![] }, &found()));
+    assert!(page.client.is_clear(&record(2), &question, &found()));
+}
+
+#[test]
 fn what_is_kept_says_which_changes_it_contains() {
     let mut page = Page::live();
     page.show(&record(1), number(5, "10:10:"));
