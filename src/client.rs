@@ -10,6 +10,7 @@
 mod absence;
 mod departing;
 mod entry;
+mod forgotten;
 mod inspection;
 mod outbox;
 mod reason;
@@ -30,6 +31,7 @@ use crate::snapshot::{Epoch, Stamp, Xid};
 use crate::wire::{By, ClientFrame, Passed, Read, Rights, Stale, Standing, Tick, Watch, WatchNumber};
 use absence::Absence;
 use entry::{Entry, Kept, Need};
+use forgotten::Forgotten;
 use outbox::Pending;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -153,6 +155,7 @@ pub struct Client {
     /// Boxed: the map's room to grow, up to half of it, is then that of pointers.
     entries: HashMap<QueryKey, Box<Entry>>,
     pending: Vec<Pending>,
+    forgotten: Forgotten,
     unreadable: Vec<Waiting>,
     cursor: Option<Stamp>,
     is_live: bool,
@@ -227,15 +230,18 @@ impl Client {
         if self.entries.get(key).is_some_and(|entry| entry.has_answer()) {
             return;
         }
-        let ticket = self.next_ticket();
         let answer: Result<Found<AnyValue>, ApiError> = answer.map(Into::into);
+        if self.is_unclear(key, LONG_AGO, &Question::default(), &answer) {
+            return; // whoever shows it reads it
+        }
+        // It was read before anything happened here.
         match answer {
             Ok(found) => {
                 self.belongs.insert(key.organization, Belonging::Member);
-                self.accept(key, ticket, found);
+                self.accept(key, LONG_AGO, found);
                 self.effects.push(Effect::Keep(key.clone()));
             }
-            Err(error) if error.kind.is_absence() => self.accept_absence(key, ticket, error, Vec::new()),
+            Err(error) if error.kind.is_absence() => self.accept_absence(key, LONG_AGO, error, Vec::new()),
             // What failed is tried again once somebody shows it.
             Err(_) => {}
         }
@@ -426,7 +432,7 @@ impl Client {
         };
         // What is not taken need not be clear.
         let is_taken = entry.is_replaced_by(stamp, ticket);
-        if is_taken && self.is_unclear(key, question, &answer) {
+        if is_taken && self.is_unclear(key, ticket, question, &answer) {
             self.fetch(key, Reason::Unclear);
             return;
         }
@@ -448,7 +454,7 @@ impl Client {
         let answer = answer.map(Into::into);
         let Some(entry) = self.entries.get_mut(key) else { return };
         let was_asked = entry.fetching.take().is_some();
-        if self.has_left(key.organization) || self.is_unclear(key, question, &answer) {
+        if self.has_left(key.organization) || self.is_unclear(key, LONG_AGO, question, &answer) {
             if was_asked {
                 self.fetch(key, Reason::Unclear);
             }
@@ -463,19 +469,37 @@ impl Client {
 
     /// Whether nobody can tell if the answer contains some mutation: one that the question did not name, and whose
     /// transaction is not known yet or is of another epoch. The next read names it, or begins after it was carried out.
-    fn is_unclear(&self, key: &QueryKey, question: &Question, answer: &Result<Found<AnyValue>, ApiError>) -> bool {
-        let read_in = match answer {
-            Ok(found) => found.stamp.as_ref().map(|stamp| stamp.epoch),
-            Err(error) if error.kind.is_absence() => error.stamp.as_ref().map(|stamp| stamp.epoch),
+    fn is_unclear(
+        &self,
+        key: &QueryKey,
+        ticket: Ticket,
+        question: &Question,
+        answer: &Result<Found<AnyValue>, ApiError>,
+    ) -> bool {
+        let stamp = match answer {
+            Ok(found) => found.stamp.as_ref(),
+            Err(error) if error.kind.is_absence() => error.stamp.as_ref(),
             Err(_) => return false,
         };
+        let read_in = stamp.map(|stamp| stamp.epoch);
+        self.may_hold_unnamed(key, question, read_in, answer.is_err())
+            || self.forgotten.is_unclear(key, ticket, question, read_in, answer.is_err())
+    }
+
+    fn may_hold_unnamed(&self, key: &QueryKey, question: &Question, read_in: Option<Epoch>, is_absence: bool) -> bool {
         self.pending.iter().any(|pending| {
             // An absence does not say which mutations it contains, so naming one has not helped.
-            let is_named = question.named.contains(&pending.id) && !(answer.is_err() && pending.is_answered());
+            let is_named = question.named.contains(&pending.id) && !(is_absence && pending.is_answered());
             let is_known = question.after.contains(&pending.id);
             let may_contain = !is_named && !is_known && pending.may_be_done(read_in);
             may_contain && pending.mutation.touches(key)
         })
+    }
+
+    /// Whether it can be told of each pending mutation if what was found contains it. What is not clear is not to be kept: a page
+    /// that starts with it would not know either, and lay the mutation over it.
+    pub fn is_clear<T>(&self, key: &QueryKey, question: &Question, found: &Found<T>) -> bool {
+        !self.may_hold_unnamed(key, question, found.stamp.as_ref().map(|stamp| stamp.epoch), false)
     }
 
     fn land(&mut self, key: &QueryKey, ticket: Ticket, question: &Question, answer: Result<Found<AnyValue>, ApiError>) {
@@ -673,6 +697,7 @@ impl Client {
             entry.absent = None;
             entry.is_hidden = false;
             entry.contains = contains;
+            self.remember_what_lacks(key, ticket);
         }
         self.accepted(key);
     }
@@ -688,6 +713,7 @@ impl Client {
             entry.absent = Some(Box::new(error));
             entry.is_hidden = false;
             entry.contains = contains;
+            self.remember_what_lacks(key, ticket);
         }
         self.accepted(key);
         self.forget_settled();
@@ -902,7 +928,7 @@ impl Client {
                 self.need_anything(&key, Reason::NotWatched);
             }
         }
-        let mut passed = Vec::new();
+        let (mut passed, mut not_refused) = (Vec::new(), Vec::new());
         for Passed { mutation_id, xid } in tick.mutations {
             passed.push(mutation_id);
             if let Some(pending) = self.pending.iter_mut().find(|pending| pending.id == mutation_id) {
@@ -914,6 +940,7 @@ impl Client {
                         absence.carried_out(mutation_id, &pending.mutation);
                     }
                     self.effects.extend([Effect::KeepMutation(mutation_id), Effect::PendingChanged]);
+                    not_refused.push((mutation_id, pending.mutation.clone(), xid));
                 }
             }
         }
@@ -945,6 +972,9 @@ impl Client {
         }
         if self.cursor.as_ref().is_none_or(|before| !before.covers(&cursor)) {
             self.cursor = Some(cursor);
+        }
+        for (id, mutation, xid) in not_refused {
+            self.read_what_lacks(self.unvouched(id, &*mutation, xid, tick.epoch));
         }
         self.ticks += 1;
         let postponed: Vec<_> = self.postponed.keys().cloned().collect();
@@ -1085,6 +1115,7 @@ impl Client {
         self.no_longer_kept(organization);
         self.belongs.insert(organization, Belonging::Left);
         self.pending.retain(|pending| pending.mutation.organization() != organization);
+        self.forgotten.retain(|pending| pending.mutation.organization() != organization);
         self.effects.push(Effect::ForgetAll(organization));
         self.unreadable.retain(|waiting| waiting.organization != organization);
         for (key, entry) in self.entries.iter_mut().filter(|(key, _)| key.organization == organization) {

@@ -83,11 +83,16 @@ impl Driver {
     pub(super) fn take_over_outbox(self: &Rc<Self>) {
         let driver = self.clone();
         spawn_local(async move {
-            for stored in driver.written_mutations().await {
+            let written = driver.written_mutations().await;
+            if !driver.line.is_leading() {
+                return; // its lock was taken away meanwhile
+            }
+            for stored in written {
                 driver.pass(stored, Sending::Perhaps);
             }
             driver.act(|client| client.set_sender(true));
-            driver.ask_again();
+            let deeds = driver.line.with(Tabs::has_taken_over);
+            driver.carry_out_all(deeds);
         });
     }
 

@@ -49,7 +49,7 @@ enum Lag {
 }
 
 /// Values that a mutation's transaction has changed and of which no cursor will say so.
-struct Unvouched {
+pub(super) struct Unvouched {
     id: MutationId,
     xid: Xid,
     epoch: Epoch,
@@ -470,7 +470,7 @@ impl Client {
         }
         let question = Question { named: Vec::new(), after: found.contains.clone() };
         let answer = Ok(found);
-        if self.is_unclear(&key, &question, &answer) {
+        if self.is_unclear(&key, ticket, &question, &answer) {
             self.need_anything(&key, Reason::Unclear);
         } else if let Ok(found) = answer {
             self.take_in(&key, ticket, found);
@@ -492,7 +492,7 @@ impl Client {
 
     /// Where no cursor will come by to vouch, or the value is of another epoch, the mutation itself says what has to be read
     /// again.
-    fn unvouched(&self, id: MutationId, mutation: &dyn ErasedMutation, xid: Xid, epoch: Epoch) -> Unvouched {
+    pub(super) fn unvouched(&self, id: MutationId, mutation: &dyn ErasedMutation, xid: Xid, epoch: Epoch) -> Unvouched {
         let is_unvouched = |(key, entry): &(&QueryKey, &Box<Entry>)| {
             let is_comparable = entry.stamp.as_ref().is_none_or(|held| held.epoch == epoch);
             !(entry.is_vouched && is_comparable) && mutation.touches(key)
@@ -501,7 +501,7 @@ impl Client {
         Unvouched { id, xid, epoch, keys }
     }
 
-    fn read_what_lacks(&mut self, Unvouched { id, xid, epoch, keys }: Unvouched) {
+    pub(super) fn read_what_lacks(&mut self, Unvouched { id, xid, epoch, keys }: Unvouched) {
         for key in keys {
             let contains = self.entries.get(&key).is_some_and(|entry| entry.contains.contains(&id));
             if !contains && !self.stamp_of(&key).is_some_and(|held| held.sees(xid, epoch)) {
@@ -646,7 +646,7 @@ impl Client {
     }
 
     /// Whether the server's value is known to contain the mutation.
-    fn contains(&self, entry: &Entry, pending: &Pending) -> bool {
+    pub(super) fn contains(&self, entry: &Entry, pending: &Pending) -> bool {
         entry.contains.contains(&pending.id) || self.effective(entry).is_some_and(|stamp| Self::is_in(stamp, pending))
     }
 
@@ -702,7 +702,8 @@ impl Client {
                 if lag.is_none() {
                     let pending = self.pending.remove(place);
                     forgotten.push(pending.id);
-                    settled.push(pending.mutation);
+                    settled.push(pending.mutation.clone());
+                    self.forgotten.remember(pending, self.last_ticket);
                     continue;
                 }
                 self.pending[place].lag = lag;
@@ -719,6 +720,19 @@ impl Client {
             }
         }
         self.effects.push(Effect::ForgetMutations(forgotten));
+    }
+
+    /// One that was forgotten lies over this key's value, which came late. Where no cursor will say that it is missing, this does.
+    pub(super) fn is_pending_again(&mut self, pending: Pending, key: &QueryKey) {
+        let Err(place) = self.pending.binary_search_by_key(&pending.id, |known| known.id) else { return };
+        self.show_anew(&*pending.mutation);
+        let done = pending.done.clone();
+        self.pending.insert(place, pending);
+        if let Some(Done::By(xid, epochs)) = done
+            && let Some(epoch) = epochs.last()
+        {
+            self.need_transaction(key, xid, *epoch);
+        }
     }
 
     /// Whether the mutation is still missing where it was. What is current here and not being written down again is not

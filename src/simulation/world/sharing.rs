@@ -6,6 +6,7 @@ use crate::client::{self, Question, Ticket, drop_superseded};
 use crate::connection::State;
 use crate::error::ApiError;
 use crate::flights::{Asked, Worth};
+use crate::found::Found;
 use crate::overlay::{Answer, AnyValue, MutationId};
 use crate::simulation::device::{Operation, Outcome};
 use crate::simulation::household::{self, ByPlace, Household};
@@ -190,6 +191,7 @@ impl World {
         let letter = home.member(tab).tabs.tell_of(key.clone(), asked.clone(), &landing, written);
         home.say(tab, &letter);
         if let (Ok(read), Some(json), Worth::Keeping) = (&answer, json, landing.worth)
+            && self.tabs[tab].client.is_clear(&query.key(), &asked.question, &Found::from(read.clone()))
             && let Some(read) = asked.question.kept(&read.clone().into()).map(|_| json).stamped()
         {
             self.begin(tab, Operation::Keep { key, read });
@@ -446,7 +448,8 @@ impl World {
                 }
                 let wishes = self.tabs[tab].act(&self.database, |client| client.set_sender(true))?;
                 self.grant(tab, wishes)?;
-                return self.ask_again(tab);
+                let deeds = self.home(tab).member(tab).tabs.has_taken_over();
+                return deeds.into_iter().try_for_each(|deed| self.does(tab, deed));
             }
         };
         self.grant(tab, wishes)
