@@ -993,14 +993,36 @@ fn a_refused_mutation_leaves_the_screen_and_waits_in_the_outbox_until_it_is_drop
 }
 
 #[test]
-fn a_refused_mutation_that_is_retried_shows_and_goes_again_under_its_id() {
+fn a_refused_mutation_that_is_tried_again_is_another_one() {
     let mut page = Page::live();
     page.show(&record(1), number(5, "10:10:"));
     let id = page.add(1, 3);
     page.act(|client| client.failed(id, ApiError::forbidden("add")));
-    page.act(|client| client.retry_held(id));
+    let again = MutationId::fresh();
+    page.act(|client| client.retry_held(id, again));
     assert_eq!(page.shown(&record(1)), Some(8));
-    assert_eq!(page.sent, [id, id]);
+    assert_eq!(page.sent, [id, again]);
+    assert_eq!(page.forgotten, [id]);
+    assert!(page.client.mutation(id).is_none());
+    // Another tab's person, or an impatient one, wanted the same.
+    page.act(|client| client.retry_held(id, MutationId::fresh()));
+    assert_eq!(page.sent, [id, again]);
+}
+
+#[test]
+fn what_the_server_failed_over_may_be_done_and_is_tried_again_under_its_id() {
+    let mut page = Page::live();
+    page.show(&record(1), number(5, "10:10:"));
+    let id = page.add(1, 3);
+    for _ in 0..6 {
+        page.act(|client| client.failed(id, ApiError::internal()));
+        page.act(|client| client.retry_mutations(&[id]));
+    }
+    assert!(matches!(page.client.outbox()[0].state, WaitingState::Refused(_)));
+    let sent = page.sent.len();
+    page.act(|client| client.retry_held(id, MutationId::fresh()));
+    assert_eq!(page.shown(&record(1)), Some(8));
+    assert_eq!(page.sent[sent..], [id]);
 }
 
 #[test]

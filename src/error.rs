@@ -56,6 +56,11 @@ impl Kind {
     pub fn is_passing(self) -> bool {
         matches!(self, Kind::TooMany | Kind::Internal | Kind::Unreachable)
     }
+
+    /// Whether it is the last word on a mutation: it was not carried out, and will not be under this id.
+    pub fn is_final(self) -> bool {
+        !self.is_passing() && self != Kind::Unauthenticated
+    }
 }
 
 /// An error that a person can be shown: on the wire `{"error": {kind, message, fields}}`.

@@ -86,7 +86,7 @@ pub fn use_outbox() -> Signal<Vec<Waiting>> {
 /// What the person can do about a mutation that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Send it once more, as it is.
+    /// Do the same once more, as it is.
     Retry,
     /// Make the same change again, begun from what is there now.
     KeepMine,

@@ -4,13 +4,14 @@
 //! Nothing here knows a table of the product, and no statement is built from strings.
 
 use crate::error::{ApiError, Kind};
-use crate::key::PersonId;
+use crate::key::{OrganizationId, PersonId};
 use crate::overlay::MutationId;
 use crate::snapshot::{Epoch, Snapshot, Stamp, Xid};
 use crate::wire::{Read, Written};
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::postgres::PgDatabaseError;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
@@ -60,6 +61,29 @@ pub fn step<T, F: for<'c> FnOnce(&'c mut PgConnection) -> Step<'c, T>>(body: F) 
     body
 }
 
+/// A mutation as it came.
+struct Sent {
+    person: PersonId,
+    mutation: MutationId,
+    about: Option<OrganizationId>,
+    payload_hash: Vec<u8>,
+}
+
+/// What is known of a mutation that has been carried out or refused.
+#[derive(sqlx::FromRow)]
+struct Stored {
+    payload_hash: Vec<u8>,
+    xid: Option<String>,
+    answer: Option<Value>,
+    refusal: Option<Value>,
+    /// Those of the person when what is stored was read.
+    rights: Option<Value>,
+    rights_now: Option<Value>,
+}
+
+const REFUSED_BEFORE: &str = "This was refused when it was sent first, and what you may see has changed since. \
+                              If you still want it, make the change again.";
+
 impl Database {
     /// Runs `body` in one snapshot and stamps its data with it. Costs two round trips more than `body`, three where
     /// `pending` names mutations.
@@ -77,10 +101,12 @@ impl Database {
             Vec::new()
         } else {
             let ids: Vec<Uuid> = pending.iter().map(|id| id.0).collect();
-            sqlx::query_scalar("select mutation_id from millstream.mutations where mutation_id = any($1)")
-                .bind(ids)
-                .fetch_all(&mut *transaction)
-                .await?
+            sqlx::query_scalar(
+                "select mutation_id from millstream.mutations where mutation_id = any($1) and refusal is null",
+            )
+            .bind(ids)
+            .fetch_all(&mut *transaction)
+            .await?
         };
         let outcome = body(&mut transaction).await;
         transaction.commit().await?;
@@ -125,78 +151,132 @@ impl Database {
     }
 
     /// Carries a mutation out once, however often it is sent: `change` runs in the transaction that first brings its
-    /// id; every sending is answered with the same data, read by `read` after the commit.
+    /// id; every sending is answered with the same data, read by `read` after the commit, or with the same refusal.
+    ///
+    /// `about` is the organization whose data the answer holds: by other rights there than the answer was read by it is read
+    /// anew, and to whom is no member any more everything is 404. None where the answer is the person's own.
     ///
     /// `payload` is the operation's name and arguments: an id that comes back with another payload is refused.
     pub async fn write<T: Serialize + DeserializeOwned>(
         &self,
-        person: PersonId,
-        mutation: MutationId,
+        (person, mutation): (PersonId, MutationId),
+        about: Option<OrganizationId>,
         payload: &impl Serialize,
         change: impl for<'c> FnOnce(&'c mut PgConnection) -> Step<'c, Outcome>,
         read: impl for<'c> FnOnce(&'c mut PgConnection) -> Step<'c, T>,
     ) -> Result<Written<T>, ApiError> {
         let payload = serde_json::to_vec(payload).map_err(|_| ApiError::internal())?;
-        let payload_hash = Sha256::digest(payload).to_vec();
+        let sent = Sent { person, mutation, about, payload_hash: Sha256::digest(payload).to_vec() };
         let mut transaction = self.begin("begin").await?;
-        let is_new: bool = sqlx::query_scalar("select millstream.begin_mutation($1, $2, $3)")
-            .bind(person.0)
-            .bind(mutation.0)
-            .bind(&payload_hash)
-            .fetch_one(&mut *transaction)
-            .await?;
-        if is_new {
-            let outcome = change(&mut transaction).await?;
-            if outcome == Outcome::Unchanged {
-                sqlx::query("update millstream.mutations set xid = null where person_id = $1 and mutation_id = $2")
-                    .bind(person.0)
-                    .bind(mutation.0)
-                    .execute(&mut *transaction)
-                    .await?;
-            }
-            transaction.commit().await?;
-            self.committed.notify_one();
-        } else {
+        let (is_new, rights): (bool, Option<Value>) =
+            sqlx::query_as("select is_new, rights from millstream.begin_mutation($1, $2, $3, $4)")
+                .bind(person.0)
+                .bind(mutation.0)
+                .bind(&sent.payload_hash)
+                .bind(about.map(|organization| organization.0))
+                .fetch_one(&mut *transaction)
+                .await?;
+        if !is_new {
             transaction.rollback().await?;
+            return self.answer(sent, read).await;
         }
-        self.answer(person, mutation, &payload_hash, read).await
+        let ended = match change(&mut transaction).await {
+            Ok(outcome) => self.finish(transaction, &sent, outcome).await,
+            Err(error) => transaction.rollback().await.map_err(ApiError::from).and(Err(error)),
+        };
+        match ended {
+            Err(error) if error.kind.is_final() => {
+                if self.store_refusal(&sent, &error, rights).await? {
+                    return Err(error);
+                }
+                // Another sending came first after all.
+            }
+            ended => ended?,
+        }
+        self.answer(sent, read).await
     }
 
-    /// Reads the committed state and stores the answer, unless another sending of the mutation stored its own first.
+    async fn finish(
+        &self,
+        mut transaction: Transaction<'static, Postgres>,
+        sent: &Sent,
+        outcome: Outcome,
+    ) -> Result<(), ApiError> {
+        if outcome == Outcome::Unchanged {
+            sqlx::query("update millstream.mutations set xid = null where person_id = $1 and mutation_id = $2")
+                .bind(sent.person.0)
+                .bind(sent.mutation.0)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        self.committed.notify_one();
+        Ok(())
+    }
+
+    /// Whether the refusal stands: otherwise another sending was answered since this one was rolled back.
+    async fn store_refusal(&self, sent: &Sent, error: &ApiError, rights: Option<Value>) -> Result<bool, ApiError> {
+        let json = serde_json::to_value(error).map_err(|_| ApiError::internal())?;
+        let is_stored = sqlx::query_scalar("select millstream.store_refusal($1, $2, $3, $4, $5)")
+            .bind(sent.person.0)
+            .bind(sent.mutation.0)
+            .bind(&sent.payload_hash)
+            .bind(json)
+            .bind(rights)
+            .fetch_one(&self.app)
+            .await?;
+        Ok(is_stored)
+    }
+
+    /// What is stored, by the rights of now; or reads the committed state and stores the answer, unless another sending of
+    /// the mutation stored its own first.
     async fn answer<T: Serialize + DeserializeOwned>(
         &self,
-        person: PersonId,
-        mutation: MutationId,
-        payload_hash: &[u8],
+        Sent { person, mutation, about, payload_hash }: Sent,
         read: impl for<'c> FnOnce(&'c mut PgConnection) -> Step<'c, T>,
     ) -> Result<Written<T>, ApiError> {
         let (mut transaction, stamp) = self.begin_read(Actor::Person(person)).await?;
-        let (stored_hash, xid, stored): (Vec<u8>, Option<String>, Option<serde_json::Value>) = sqlx::query_as(
-            "select payload_hash, xid::text, answer from millstream.mutations where person_id = $1 and mutation_id = $2",
+        let stored: Stored = sqlx::query_as(
+            "select payload_hash, xid::text as xid, answer, refusal, rights, millstream.watch_rights($1, $3) as rights_now
+             from millstream.mutations where person_id = $1 and mutation_id = $2",
         )
         .bind(person.0)
         .bind(mutation.0)
+        .bind(about.map(|organization| organization.0))
         .fetch_one(&mut *transaction)
         .await?;
-        if stored_hash != payload_hash {
+        if stored.payload_hash != payload_hash {
             return Err(ApiError {
                 kind: Kind::Conflict,
                 ..ApiError::field("mutation_id", "was already used for something else")
             });
         }
-        if let Some(stored) = stored {
-            return serde_json::from_value(stored).map_err(|_| ApiError::internal());
+        if about.is_some() && stored.rights_now.is_none() {
+            return Err(ApiError::not_found("organization"));
+        }
+        let may_be_told = stored.rights == stored.rights_now;
+        if let Some(refusal) = stored.refusal {
+            let refusal: ApiError = serde_json::from_value(refusal).map_err(|_| ApiError::internal())?;
+            return Err(if may_be_told { refusal } else { ApiError::new(refusal.kind, REFUSED_BEFORE) });
+        }
+        let is_stored = stored.answer.is_some();
+        if let Some(answer) = stored.answer.filter(|_| may_be_told) {
+            return serde_json::from_value(answer).map_err(|_| ApiError::internal());
         }
         let data = read(&mut transaction).await?;
         transaction.commit().await?;
-        let xid = xid.map(|text| text.parse().map(Xid)).transpose().map_err(|_| ApiError::internal())?;
+        let xid = stored.xid.map(|text| text.parse().map(Xid)).transpose().map_err(|_| ApiError::internal())?;
         let written = Written { data, xid, snapshot: stamp.snapshot, epoch: stamp.epoch };
+        if is_stored {
+            return Ok(written); // for this once: what is stored is that of other rights
+        }
         let json = serde_json::to_value(&written).map_err(|_| ApiError::internal())?;
 
-        let before: Option<serde_json::Value> = sqlx::query_scalar("select millstream.store_answer($1, $2, $3)")
+        let before: Option<Value> = sqlx::query_scalar("select millstream.store_answer($1, $2, $3, $4)")
             .bind(person.0)
             .bind(mutation.0)
             .bind(&json)
+            .bind(stored.rights_now)
             .fetch_one(&self.app)
             .await?;
         match before {

@@ -157,7 +157,10 @@ pub enum Sending {
 /// What the person decided about a mutation that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Settlement {
-    Retry,
+    /// What the server has refused for good is made again under this id.
+    Retry {
+        again: MutationId,
+    },
     Drop,
 }
 

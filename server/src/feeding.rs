@@ -2,7 +2,7 @@
 //! nothing happens, at once when this process has committed.
 
 use crate::shutdown::Stopping;
-use millstream::feed::{Batch, Feed};
+use millstream::feed::{Batch, Feed, FeedError};
 use millstream::hub::Hub;
 use sqlx::PgPool;
 use std::sync::Arc;
@@ -44,15 +44,26 @@ impl Pulse {
     }
 }
 
+/// Takes the feed's first step, so that the hub has a cursor before anybody is let in: a watch that is judged before
+/// there is one may have missed something, and its connection is ended.
+///
+/// # Errors
+/// Where the database does not answer.
+pub(crate) async fn begin(pool: PgPool, hub: &Hub, pulse: &Pulse) -> Result<Feed, FeedError> {
+    let mut feed = Feed::new(pool).keeping(hub.told_one_by_one());
+    hub.apply(feed.step().await?).await;
+    pulse.beat();
+    Ok(feed)
+}
+
 /// Runs until told to stop. Does not return for a database that is away: it comes back with it.
 pub(crate) async fn run(
-    pool: PgPool,
+    mut feed: Feed,
     hub: Arc<Hub>,
     committed: Arc<Notify>,
     pulse: Arc<Pulse>,
     mut stopping: Stopping,
 ) {
-    let mut feed = Feed::new(pool).keeping(hub.told_one_by_one());
     let mut pace = Pace::default();
     loop {
         let began = Instant::now();

@@ -78,6 +78,8 @@ pub enum BootError {
     },
     #[error("the database is not safe to serve: {}", .0.join("; "))]
     Unsafe(Vec<String>),
+    #[error("could not read the change events")]
+    Feed(#[source] millstream::feed::FeedError),
     #[error("could not fill the database with the demonstration")]
     Demo(#[source] sqlx::Error),
     #[error("could not make the passwords of the demonstration: {0}")]
@@ -210,13 +212,9 @@ async fn start_over(
         .map_err(BootError::PublicUrl)?;
 
     let (shutdown, stopping) = Shutdown::new();
-    let feed = tokio::spawn(feeding::run(
-        database.feed.clone(),
-        hub.clone(),
-        database.committed.clone(),
-        pulse.clone(),
-        stopping.clone(),
-    ));
+    let feed = feeding::begin(database.feed.clone(), &hub, &pulse).await.map_err(BootError::Feed)?;
+    let feed =
+        tokio::spawn(feeding::run(feed, hub.clone(), database.committed.clone(), pulse.clone(), stopping.clone()));
     let housekeeping = tokio::spawn(schema::keep_house_hourly(owner, stopping.clone()));
     let web = tokio::spawn(serve(listener, router, stopping));
     Ok(Running {

@@ -74,6 +74,7 @@ async fn what_is_refused_is_refused_alone_and_in_the_same_words() {
         );
     }
     assert_eq!(title(&world, &scene).await, "Two");
+    assert_eq!(send(&world, &scene.owner, &calls).await, answers, "again");
     world.stop().await;
 }
 

@@ -87,15 +87,84 @@ async fn a_mutation_id_is_good_for_one_mutation() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_mutation_may_be_sent_again_under_its_id() {
+async fn a_refusal_is_final_and_trying_again_is_another_mutation() {
     let world = World::new().await;
     let scene = world.scene().await;
     let id = Uuid::now_v7();
     let request = json!({"organization": scene.organization, "mutation_id": Uuid::now_v7(), "project_id": id, "order_id": scene.order});
-    assert_eq!(error(&world.post(Some(&scene.owner), "/api/projects/add_order", &request).await), (404, "not_found"));
+    let send = async |request: &Value| world.post(Some(&scene.owner), "/api/projects/add_order", request).await;
+    let refused = send(&request).await;
+    assert_eq!(error(&refused), (404, "not_found"));
     let create = json!({"organization": scene.organization, "mutation_id": Uuid::now_v7(), "id": id, "name": "Late"});
     world.post(Some(&scene.owner), "/api/projects/create", &create).await.ok();
-    world.post(Some(&scene.owner), "/api/projects/add_order", &request).await.ok();
+    let repeated = send(&request).await;
+    assert_eq!((repeated.status, &repeated.body), (404, &refused.body), "what would go through now was refused");
+    let other = send(&with(&request, "order_id", json!(scene.other_order))).await;
+    assert_eq!(error(&other), (409, "conflict"), "the id is used up: {}", other.text);
+    send(&with(&request, "mutation_id", json!(Uuid::now_v7()))).await.ok();
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conflict_is_told_to_every_sending_with_the_row_as_it_was() {
+    let world = World::new().await;
+    let scene = world.scene().await;
+    let request = json!({"organization": scene.organization, "mutation_id": Uuid::now_v7(), "id": scene.order,
+        "changes": {"title": {"from": "Never so", "to": "Mine"}}});
+    let send = async || world.post(Some(&scene.owner), "/api/orders/update", &request).await;
+    let (one, two) = tokio::join!(send(), send());
+    assert_eq!((one.status, &one.body), (409, &two.body));
+    assert_eq!(one.body["current"]["title"], "An order");
+    world.change(&format!("update sales_orders set title = 'Never so' where id = '{}'", scene.order)).await;
+    assert_eq!(send().await.body, one.body);
+    // A read does not say that it contains what was refused.
+    let query = [
+        ("organization".to_owned(), scene.organization.to_string()),
+        ("id".to_owned(), scene.order.to_string()),
+        ("pending[0]".to_owned(), request["mutation_id"].as_str().unwrap().to_owned()),
+    ];
+    let read = world.get(Some(&scene.owner), "/api/orders/get", &query).await.ok();
+    assert_eq!((&read["contains"], &read["data"]["title"]), (&json!([]), &json!("Never so")));
+    world.stop().await;
+}
+
+/// A row that somebody else holds for too long: nobody has been told anything final.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_in_passing_is_no_refusal() {
+    let world = World::new().await;
+    let scene = world.scene().await;
+    let mut holding = world.owner.begin().await.unwrap();
+    let lock = "select from sales_orders where id = $1 for update";
+    sqlx::query(lock).bind(scene.order).execute(&mut *holding).await.unwrap();
+    let request = json!({"organization": scene.organization, "mutation_id": Uuid::now_v7(), "id": scene.order,
+        "changes": {"title": {"from": "An order", "to": "Mine"}}});
+    let send = async || world.post(Some(&scene.owner), "/api/orders/update", &request).await;
+    assert_eq!(error(&send().await), (503, "unreachable"));
+    holding.rollback().await.unwrap();
+    send().await.ok();
+    world.stop().await;
+}
+
+/// Another sending holds the mutation's row when this one is refused: its answer stands for both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whichever_sending_is_carried_out_or_refused_first_answers_for_all() {
+    let world = World::new().await;
+    let scene = world.scene().await;
+    for _ in 0..5 {
+        let id = Uuid::now_v7();
+        let create =
+            json!({"organization": scene.organization, "mutation_id": Uuid::now_v7(), "id": id, "name": "Late"});
+        let request = json!({"organization": scene.organization, "mutation_id": Uuid::now_v7(), "project_id": id, "order_id": scene.order});
+        let send = || world.post(Some(&scene.owner), "/api/projects/add_order", &request);
+        let create = world.post(Some(&scene.owner), "/api/projects/create", &create);
+        let (one, two, _, three, four) = tokio::join!(send(), send(), create, send(), send());
+        let last = send().await;
+        for answer in [one, two, three, four] {
+            assert_eq!((answer.status, answer.body), (last.status, last.body.clone()));
+        }
+        let orders = world.count(&format!("select count(*) from project_orders where project_id = '{id}'")).await;
+        assert_eq!(orders, i64::from(last.status == 200), "{}", last.text);
+    }
     world.stop().await;
 }
 

@@ -136,6 +136,97 @@ async fn a_member_who_was_removed_is_a_stranger_from_the_next_request_on() {
     world.stop().await;
 }
 
+/// An answer that was stored while they were a member holds what they may no longer see.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mutation_sent_again_after_leaving_tells_nothing_of_what_it_answered() {
+    let world = World::new().await;
+    for endpoint in endpoints().iter().filter(|endpoint| endpoint.scope == Scope::Organization) {
+        let path = endpoint.path;
+        if endpoint.method == "GET" {
+            continue;
+        }
+        let scene = world.scene().await;
+        let request = (endpoint.request)(&scene);
+        let person = world.member(scene.organization, "Dora", "owner").await;
+        let first = endpoint.send(&world, Some(&person), &request).await;
+        assert_eq!(first.status, 200, "{path}: {}", first.text);
+        world.change(&format!("delete from memberships where person_id = '{}'", person.id)).await;
+        let before = world.digest().await;
+        let again = endpoint.send(&world, Some(&person), &request).await;
+        assert_eq!((again.status, kind(&again)), (404, "not_found"), "{path}: {}", again.text);
+        assert_tells_nothing(path, &again, &scene);
+        assert_eq!(world.digest().await, before, "{path}");
+        // Whoever comes back with the same rights gets the answer that was stored.
+        world.join(scene.organization, &person, "owner", None).await;
+        let back = endpoint.send(&world, Some(&person), &request).await;
+        assert_eq!((back.status, back.body), (200, first.body), "{path}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_sent_again_after_leaving_tells_nothing_of_the_row_that_it_named() {
+    let world = World::new().await;
+    let scene = world.scene().await;
+    let request = json!({"organization": scene.organization, "mutation_id": Uuid::now_v7(), "id": scene.order,
+        "changes": {"title": {"from": "Never so", "to": "Mine"}}});
+    let send = async || world.post(Some(&scene.colleague), "/api/orders/update", &request).await;
+    assert_eq!(send().await.body["current"]["title"], "An order");
+    world
+        .change(&format!(
+            "update memberships set role = 'buyer', customer_id = '{}' where person_id = '{}'",
+            world.customer(scene.organization).await,
+            scene.colleague.id
+        ))
+        .await;
+    let narrowed = send().await;
+    assert_eq!(narrowed.status, 409, "{}", narrowed.text);
+    assert_tells_nothing("as a buyer", &narrowed, &scene);
+    world.change(&format!("delete from memberships where person_id = '{}'", scene.colleague.id)).await;
+    let gone = send().await;
+    assert_eq!(gone.status, 404, "{}", gone.text);
+    assert_tells_nothing("as nobody", &gone, &scene);
+    world.stop().await;
+}
+
+/// Of a customer's order that a planner changed, the buyer of another customer sees nothing, though it was themselves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mutation_sent_again_with_narrower_rights_answers_by_these() {
+    let world = World::new().await;
+    let scene = world.scene().await;
+    let request = json!({"organization": scene.organization, "mutation_id": Uuid::now_v7(), "id": scene.order,
+        "changes": {"title": {"from": "An order", "to": "Renamed"}}});
+    let send = async || world.post(Some(&scene.colleague), "/api/orders/update", &request).await;
+    let first = send().await.ok();
+    let become_buyer_of = async |customer: Uuid| {
+        let person = scene.colleague.id;
+        world
+            .change(&format!(
+                "update memberships set role = 'buyer', customer_id = '{customer}' where person_id = '{person}'"
+            ))
+            .await;
+    };
+    become_buyer_of(world.customer(scene.organization).await).await;
+    let hidden = send().await;
+    assert_eq!(hidden.status, 404, "{}", hidden.text);
+    become_buyer_of(scene.customer).await;
+    let seen = send().await.ok();
+    assert_eq!((&seen["xid"], &seen["data"]["title"]), (&first["xid"], &json!("Renamed")));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaving_is_answered_however_often_it_is_sent() {
+    let world = World::new().await;
+    let scene = world.scene().await;
+    let request =
+        json!({"organization": scene.organization, "mutation_id": Uuid::now_v7(), "person_id": scene.other.id});
+    let send = async || world.post(Some(&scene.other), "/api/organizations/remove_member", &request).await;
+    let first = send().await.ok();
+    assert_eq!(send().await.ok(), first);
+    world.stop().await;
+}
+
 /// What each role may call, by the role catalogue alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_role_may_do_what_the_catalogue_says_and_nothing_else() {

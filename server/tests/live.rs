@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use support::scene::Scene;
 use support::socket::{Heard, Socket, list, record, refusal, request};
-use support::world::World;
+use support::world::{World, start_over};
 use support::{chance, until};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use uuid::Uuid;
@@ -46,6 +46,19 @@ async fn watches(world: &World, wanted: usize) {
 }
 
 // ---------------------------------------------------------------------------------------------- who may connect
+
+/// A watch that is judged before there is a cursor may have missed something, and ends its connection: so nobody is let
+/// in before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_has_started_has_a_cursor() {
+    let world = World::new().await;
+    for _ in 0..5 {
+        let another = start_over(&world.server.owner_url).await.unwrap();
+        assert!(another.hub.cursor().is_some());
+        another.stop().await.unwrap();
+    }
+    world.stop().await;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_our_own_pages_with_a_session_and_the_protocol_may_connect() {

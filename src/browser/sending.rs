@@ -131,7 +131,7 @@ impl Driver {
     pub(super) fn settle(self: &Rc<Self>, id: MutationId, decision: Settlement) {
         self.act(|client| match decision {
             Settlement::Drop => client.drop_mutation(id),
-            Settlement::Retry => client.retry_held(id),
+            Settlement::Retry { again } => client.retry_held(id, again),
         });
     }
 }
@@ -184,7 +184,8 @@ pub(crate) fn decide(id: MutationId, decision: Decision) {
         let Some(mine) = error.current.as_ref().and_then(|current| mutation.rebased(current)) else { return };
         driver.mutate(MutationId::fresh(), mine);
     }
-    driver.decided(id, if decision == Decision::Retry { Settlement::Retry } else { Settlement::Drop });
+    let is_retried = decision == Decision::Retry;
+    driver.decided(id, if is_retried { Settlement::Retry { again: MutationId::fresh() } } else { Settlement::Drop });
 }
 
 /// Makes a refused mutation again with another text, begun from what is there now. Gives whether it can be.

@@ -141,8 +141,8 @@ impl Pending {
         }
     }
 
-    /// The live connection tells that it was carried out. Where it had been refused, that was another sending of it,
-    /// which came first or was repeated: it is not refused after all.
+    /// The live connection tells that it was carried out. Where it waits for the person, its answer could not be given (the
+    /// server failed over it, or the person might not see it just then): it is not refused after all.
     pub(super) fn has_passed(&mut self, xid: Xid, epoch: Epoch) {
         self.is_done_by(xid, epoch);
         if let Phase::Held(_) = self.phase {
@@ -539,15 +539,22 @@ impl Client {
         self.send_what_may_go();
     }
 
-    /// The person wants a refused mutation to be sent once more, as it is.
-    pub fn retry_held(&mut self, id: MutationId) {
-        let Some(pending) = self.pending.iter_mut().find(|pending| pending.id == id) else { return };
-        if !matches!(pending.phase, Phase::Held(_)) {
+    /// The person wants a refused mutation to be tried once more, as it is. A refusal is the last word on its id: so it becomes
+    /// another one, with the id `again`. One that the server failed over may have been carried out, and keeps its own.
+    pub fn retry_held(&mut self, id: MutationId, again: MutationId) {
+        let Some(place) = self.pending.iter().position(|pending| pending.id == id) else { return };
+        let pending = &mut self.pending[place];
+        let Phase::Held(error) = &pending.phase else { return };
+        let mutation = pending.mutation.clone();
+        if error.kind.is_final() {
+            // Kept before the other is forgotten: a page that ends in between loses nothing.
+            self.mutate(again, mutation);
+            self.pending.retain(|pending| pending.id != id);
+            self.effects.push(Effect::ForgetMutations(vec![id]));
             return;
         }
         pending.phase = Phase::Waiting { pausing: false };
         pending.failed = 0;
-        let mutation = pending.mutation.clone();
         self.effects.push(Effect::KeepMutation(id));
         self.effects.push(Effect::PendingChanged);
         self.show_anew(&*mutation);

@@ -2,6 +2,7 @@
 //! the event table, the stored answers, the epoch, the horizon; and a crash, after which ids are given out again.
 
 use super::product::{Row, Written};
+use crate::error::ApiError;
 use crate::feed::{Batch, Event, EventKind, TableChanged};
 use crate::hub::missed::{Beyond, Search};
 use crate::key::{Change, OrganizationId, PersonId};
@@ -26,6 +27,8 @@ pub(super) struct Database {
     open: BTreeMap<Xid, Transaction>,
     log: Vec<Logged>,
     mutations: BTreeMap<(PersonId, MutationId), Recorded>,
+    /// Rows of that table too: of those that were refused.
+    refusals: BTreeMap<(PersonId, MutationId), ApiError>,
     horizon: Xid,
 }
 
@@ -95,6 +98,7 @@ impl Database {
             open: BTreeMap::new(),
             log: Vec::new(),
             mutations: BTreeMap::new(),
+            refusals: BTreeMap::new(),
             horizon: Xid(0),
         }
     }
@@ -229,6 +233,7 @@ impl Database {
         let life = self.life;
         self.log.extend(transaction.events.into_iter().map(|event| Logged { life, event, is_kept: true }));
         if let Some((person, mutation, changed)) = transaction.mutation {
+            assert!(self.refused(person, mutation).is_none(), "{mutation} was refused, and is carried out");
             self.mutations.insert((person, mutation), Recorded { life, xid, changed, answer: None });
         }
         self.completed = self.completed.max(xid.0);
@@ -252,6 +257,21 @@ impl Database {
         self.completed = self.completed.max(self.next);
         self.next += 1;
         written
+    }
+
+    /// Stores a refusal, durably; false where another sending was carried out or refused first.
+    pub(super) fn refuse(&mut self, person: PersonId, mutation: MutationId, error: &ApiError) -> bool {
+        let is_first = self.recorded(person, mutation).is_none() && self.refused(person, mutation).is_none();
+        if is_first {
+            let xid = self.begin();
+            self.commit(xid);
+            self.refusals.insert((person, mutation), error.clone());
+        }
+        is_first
+    }
+
+    pub(super) fn refused(&self, person: PersonId, mutation: MutationId) -> Option<&ApiError> {
+        self.refusals.get(&(person, mutation))
     }
 
     pub(super) fn stored(&self, person: PersonId, mutation: MutationId) -> Option<&Written> {

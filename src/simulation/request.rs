@@ -45,6 +45,8 @@ pub(super) enum Phase {
     /// The mutation's row is inserted; the statements wait for their locks.
     Begun(Xid),
     Changed(Xid),
+    /// Rolled back; the refusal is about to be stored.
+    Refused(ApiError),
     Committed,
     /// The answer has been read and is about to be stored.
     Read(product::Written),
@@ -75,6 +77,7 @@ impl Phase {
             Phase::Committed => 3,
             Phase::Read(_) => 4,
             Phase::Answered(_) => 5,
+            Phase::Refused(_) => 6,
         }
     }
 
@@ -83,6 +86,7 @@ impl Phase {
             Phase::Sent => "sent".to_owned(),
             Phase::Begun(xid) => format!("begun as {}", xid.0),
             Phase::Changed(xid) => format!("changed by {}", xid.0),
+            Phase::Refused(_) => "refused".to_owned(),
             Phase::Committed => "committed".to_owned(),
             Phase::Read(_) => "its answer read".to_owned(),
             Phase::Answered(Answer::Read(Ok(read))) => format!("read at {}", read.snapshot),
@@ -113,7 +117,9 @@ impl Request {
     pub(super) fn can_go_on(&self, database: &Database) -> bool {
         match (&self.about, &self.phase) {
             (_, Phase::Answered(_)) => false,
-            (About::Write { mutation, .. }, Phase::Sent) => !database.is_being_recorded(self.person, *mutation),
+            (About::Write { mutation, .. }, Phase::Sent | Phase::Refused(_)) => {
+                !database.is_being_recorded(self.person, *mutation)
+            }
             (About::Write { write, .. }, Phase::Begun(xid)) => database.can_lock(*xid, &write.locks(database)),
             _ => true,
         }
@@ -187,7 +193,9 @@ impl Request {
                 self.phase = Phase::Answered(Answer::Read(read));
             }
             (About::Write { mutation, .. }, Phase::Sent) => {
-                if database.recorded(self.person, mutation).is_some() {
+                if database.recorded(self.person, mutation).is_some()
+                    || database.refused(self.person, mutation).is_some()
+                {
                     self.phase = Phase::Committed;
                 } else {
                     let xid = database.begin();
@@ -205,8 +213,15 @@ impl Request {
                     }
                     Err(error) => {
                         database.roll_back(xid);
-                        self.answer(Err(error));
+                        self.phase = Phase::Refused(error);
                     }
+                }
+            }
+            (About::Write { mutation, .. }, Phase::Refused(error)) => {
+                if database.refuse(self.person, mutation, &error) {
+                    self.answer(Err(error));
+                } else {
+                    self.phase = Phase::Committed;
                 }
             }
             (About::Write { .. }, Phase::Changed(xid)) => {
@@ -215,6 +230,14 @@ impl Request {
             }
             (About::Write { mutation, write, .. }, Phase::Committed) => {
                 let stamp = database.stamp();
+                if let Some(error) = database.refused(self.person, mutation).cloned() {
+                    self.answer(Err(error));
+                    return;
+                }
+                if product::watch_rights(database, self.person, write.organization).is_none() {
+                    self.answer(Err(ApiError::not_found("organization")));
+                    return;
+                }
                 if let Some(stored) = database.stored(self.person, mutation).cloned() {
                     self.phase = Phase::Answered(written(&write, stored));
                     return;

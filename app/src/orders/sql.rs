@@ -114,7 +114,7 @@ pub(super) async fn write(
     change: impl for<'c> FnOnce(&'c mut PgConnection) -> Step<'c, Outcome>,
 ) -> Result<Written<Order>, ApiError> {
     let read = step(move |transaction| Box::pin(order(transaction, organization, id)));
-    database.write(person, mutation_id, payload, change, read).await
+    database.write((person, mutation_id), Some(organization), payload, change, read).await
 }
 
 /// The statement of a page: the columns and joins are the same for all, the key, its direction and its comparison are

@@ -68,8 +68,8 @@ pub async fn delete(
     let (database, person) = crate::request::begin()?;
     database
         .write(
-            person,
-            mutation_id,
+            (person, mutation_id),
+            Some(organization),
             &("projects/delete", organization, id),
             move |transaction| Box::pin(sql::delete(transaction, organization, id)),
             |_| Box::pin(async { Ok(Done {}) }),

@@ -116,7 +116,7 @@ pub(super) async fn write(
     let payload = serde_json::to_value((operation, organization, id, &edit)).map_err(|_| ApiError::internal())?;
     let change = step(move |transaction| Box::pin(carry_out(transaction, organization, id, edit)));
     let read = step(move |transaction| Box::pin(project(transaction, organization, id)));
-    database.write(person, mutation_id, &payload, change, read).await
+    database.write((person, mutation_id), Some(organization), &payload, change, read).await
 }
 
 async fn carry_out(

@@ -57,8 +57,8 @@ pub async fn create_organization(
     let payload = ("organizations/create", id, &name);
     let its_name = name.clone();
     let written = database.write(
-        person,
-        mutation_id,
+        (person, mutation_id),
+        None,
         &payload,
         move |transaction| {
             Box::pin(async move {
@@ -210,7 +210,7 @@ mod acting {
             })
         });
         let payload = ("organizations/invite", organization, role, customer);
-        let mut written = database.write(person, mutation_id, &payload, change, read).await?;
+        let mut written = database.write((person, mutation_id), Some(organization), &payload, change, read).await?;
         // Added after the answer was stored: the link stands nowhere in the database.
         written.data.path = format!("/join/{token}");
         Ok(written)
@@ -276,7 +276,7 @@ mod acting {
             })
         });
         let payload = ("organizations/set_role", organization, member, role, customer);
-        database.write(person, mutation_id, &payload, change, read).await
+        database.write((person, mutation_id), Some(organization), &payload, change, read).await
     }
 
     pub(super) async fn remove_member(
@@ -300,7 +300,9 @@ mod acting {
             })
         });
         let payload = ("organizations/remove_member", organization, member);
-        database.write(person, mutation_id, &payload, change, |_| Box::pin(async { Ok(Done {}) })).await
+        // Who has left is told so too, however often they ask.
+        let about = (member != person).then_some(organization);
+        database.write((person, mutation_id), about, &payload, change, |_| Box::pin(async { Ok(Done {}) })).await
     }
 
     fn token_hash(token: &str) -> Result<Vec<u8>, ApiError> {
@@ -357,6 +359,6 @@ mod acting {
                 Ok(OrganizationId(organization))
             })
         });
-        database.write(person, mutation_id, &payload, change, read).await
+        database.write((person, mutation_id), None, &payload, change, read).await
     }
 }
