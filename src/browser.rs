@@ -21,7 +21,7 @@ pub(crate) use listening::{listen, report, why};
 pub(crate) use looking::{dismiss_notices, notices};
 pub(crate) use sending::{decide, edit, mutate, redo, undo};
 pub(crate) use showing::{
-    Observer, adopt, ensure, invalidate, is_pending, keep_live, keep_ready, learn, outbox, prefetch, retry, view,
+    Observer, adopt, ensure, holds, invalidate, is_pending, keep_live, keep_ready, learn, outbox, prefetch, retry, view,
 };
 
 use crate::catalogue::{Catalogue, Codec};
