@@ -10,7 +10,7 @@ export default defineConfig({
   forbidOnly: !!process.env.CI,
   workers: 2,
   retries: 0,
-  reporter: 'list',
+  reporter: [['list'], ['./support/summary.ts']],
   timeout: 60_000,
   use: {
     baseURL: process.env.MILLSTREAM_URL,

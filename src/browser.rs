@@ -21,7 +21,7 @@ pub(crate) use listening::{listen, report, why};
 pub(crate) use looking::{dismiss_notices, notices};
 pub(crate) use sending::{decide, edit, mutate, redo, undo};
 pub(crate) use showing::{
-    Observer, adopt, ensure, invalidate, is_pending, keep_live, keep_ready, learn, outbox, prefetch, retry, view,
+    Observer, adopt, ensure, holds, invalidate, is_pending, keep_live, keep_ready, learn, outbox, prefetch, retry, view,
 };
 
 use crate::catalogue::{Catalogue, Codec};
@@ -78,8 +78,8 @@ struct Driver {
     returned: Cell<u64>,
     /// Whose page this is.
     person: Cell<Option<PersonId>>,
-    /// The person's organizations, as the page last heard.
-    belongs_to: RefCell<Option<Vec<OrganizationId>>>,
+    /// The person has signed out: until the page is gone it begins nothing more.
+    is_over: Cell<bool>,
     storage: RefCell<Option<Rc<Storage>>>,
     line: Line,
     socket: Socket,
@@ -90,8 +90,8 @@ thread_local! {
     static DRIVER: Rc<Driver> = Rc::new(Driver {
         client: {
             let mut client = Client::default();
-            // What this device keeps is known once it is known whose page this is.
-            client.await_kept();
+            // What this device keeps can be known once it is known whose page this is.
+            client.await_device();
             client.set_sender(false);
             RefCell::new(client)
         },
@@ -115,7 +115,7 @@ thread_local! {
         heard_cursor: Cell::new(None),
         returned: Cell::new(0),
         person: Cell::new(None),
-        belongs_to: RefCell::default(),
+        is_over: Cell::new(false),
         storage: RefCell::default(),
         line: Line::new(),
         socket: Socket::new(),
@@ -134,6 +134,9 @@ const FIRST_PAUSE: u32 = 400;
 const LAST_PAUSE: u32 = 15_000;
 /// From so many mutations in the outbox on, the page is told of changes to it less often.
 const MANY: usize = 20;
+
+/// So long after the page has begun (in milliseconds) it is read of what values this device keeps.
+const READ_STAMPS_AFTER: u32 = 1_000;
 
 /// Events within so many milliseconds tell of the same return to the page.
 const ONE_RETURN: u64 = 500;
@@ -415,19 +418,11 @@ pub(crate) fn start(path: &'static str, person: PersonId, reports: Reports, cata
     let collector = driver.clone();
     gloo_timers::callback::Interval::new(COLLECT_EVERY, move || collector.collect()).forget();
     spawn_local(async move {
-        let mut kept = HashMap::new();
         // Without locks nobody can say which tab sends what is kept.
         let opened = if locks::are_here() { Some(Storage::open(person).await) } else { None };
         match opened {
             None => driver.is_kept.set(Some(false)),
             Some(Ok(storage)) => {
-                match storage.stamps(now()).await {
-                    Ok(stamps) => {
-                        let catalogue = driver.catalogue.borrow();
-                        kept.extend(stamps.into_iter().filter_map(|(key, stamp)| Some((catalogue.key(&key)?, stamp))));
-                    }
-                    Err(why) => lament("what is kept on this device could not be read", &why),
-                }
                 *driver.storage.borrow_mut() = Some(Rc::new(storage));
                 driver.is_kept.set(Some(true));
             }
@@ -440,29 +435,26 @@ pub(crate) fn start(path: &'static str, person: PersonId, reports: Reports, cata
         for stored in driver.written_mutations().await {
             driver.learn_of(stored, Sending::Perhaps);
         }
-        let belongs_to = driver.belongs_to.borrow().clone();
         // What came with the page was there before the storage was.
         let held = driver.client.borrow().held();
         held.iter().for_each(|key| driver.keep_current(key));
-        driver.act(|client| {
-            client.found_kept(kept);
-            if let Some(organizations) = &belongs_to {
-                client.belongs_to(organizations);
-            }
-        });
+        driver.act(Client::found_outbox);
         tabs::join(&driver, person);
+        // The first moments belong to what is to be shown.
+        let pause = if driver.storage.borrow().is_some() { READ_STAMPS_AFTER } else { 0 };
+        driver.later(pause, |driver| spawn_local(driver.clone().read_stamps()));
     });
 }
 
 pub(crate) fn belongs_to(organizations: Vec<OrganizationId>) {
     let driver = driver();
     driver.act(|client| client.belongs_to(&organizations));
-    *driver.belongs_to.borrow_mut() = Some(organizations);
 }
 
 pub(crate) async fn forget_person() {
     let driver = driver();
     driver.line.say(Word::SignedOut);
+    driver.is_over.set(true);
     let storage = driver.storage.borrow_mut().take();
     if let Some(storage) = storage {
         storage.close();

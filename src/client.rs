@@ -10,6 +10,7 @@
 mod absence;
 mod departing;
 mod entry;
+mod forgotten;
 mod inspection;
 mod outbox;
 mod reason;
@@ -30,6 +31,7 @@ use crate::snapshot::{Epoch, Stamp, Xid};
 use crate::wire::{By, ClientFrame, Passed, Read, Rights, Stale, Standing, Tick, Watch, WatchNumber};
 use absence::Absence;
 use entry::{Entry, Kept, Need};
+use forgotten::Forgotten;
 use outbox::Pending;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -150,8 +152,10 @@ fn is_read_by(stamp: Option<&Stamp>, by: Option<&By>) -> bool {
 /// See the module.
 #[derive(Default)]
 pub struct Client {
-    entries: HashMap<QueryKey, Entry>,
+    /// Boxed: the map's room to grow, up to half of it, is then that of pointers.
+    entries: HashMap<QueryKey, Box<Entry>>,
     pending: Vec<Pending>,
+    forgotten: Forgotten,
     unreadable: Vec<Waiting>,
     cursor: Option<Stamp>,
     is_live: bool,
@@ -167,8 +171,10 @@ pub struct Client {
     /// Keys that are being written down once more, to hold a mutation, with the stamps that they had when it was asked: it is
     /// asked once, however long that takes.
     being_kept: HashMap<QueryKey, Stamp>,
-    /// Keys that wait to know what is kept before the server is asked; none once that is known.
-    awaiting_kept: Option<HashSet<QueryKey>>,
+    /// While `kept` is not all that this device keeps: the organizations of which nothing from before is kept any more.
+    unread_kept: Option<HashSet<OrganizationId>>,
+    /// Keys that wait for the outbox of this device to be known before anything is read; none once it is.
+    awaiting_outbox: Option<HashSet<QueryKey>>,
     /// Keys whose read waits for the answer of a request ([`Client::waits_for_request`]), with the number of the tick since when.
     postponed: HashMap<QueryKey, u64>,
     /// How many ticks there have been.
@@ -221,18 +227,21 @@ impl Client {
 
     /// An answer that came with the page, taken over without a fetch.
     pub fn hydrate(&mut self, key: &QueryKey, answer: Result<impl Into<Found<AnyValue>>, ApiError>) {
-        if self.entries.get(key).is_some_and(Entry::has_answer) {
+        if self.entries.get(key).is_some_and(|entry| entry.has_answer()) {
             return;
         }
-        let ticket = self.next_ticket();
         let answer: Result<Found<AnyValue>, ApiError> = answer.map(Into::into);
+        if self.is_unclear(key, LONG_AGO, &Question::default(), &answer) {
+            return; // whoever shows it reads it
+        }
+        // It was read before anything happened here.
         match answer {
             Ok(found) => {
                 self.belongs.insert(key.organization, Belonging::Member);
-                self.accept(key, ticket, found);
+                self.accept(key, LONG_AGO, found);
                 self.effects.push(Effect::Keep(key.clone()));
             }
-            Err(error) if error.kind.is_absence() => self.accept_absence(key, ticket, error, Vec::new()),
+            Err(error) if error.kind.is_absence() => self.accept_absence(key, LONG_AGO, error, Vec::new()),
             // What failed is tried again once somebody shows it.
             Err(_) => {}
         }
@@ -276,7 +285,7 @@ impl Client {
             return;
         }
         let observers = self.entries.get(key).map_or(0, |entry| entry.observers);
-        self.entries.insert(key.clone(), Entry { observers, ..copy });
+        self.entries.insert(key.clone(), Box::new(Entry { observers, ..copy }));
         self.unsettled_watches.insert(key.clone());
         self.effects.extend([Effect::Keep(key.clone()), Effect::Changed(key.clone())]);
         self.fetch_if_needed(key);
@@ -423,7 +432,7 @@ impl Client {
         };
         // What is not taken need not be clear.
         let is_taken = entry.is_replaced_by(stamp, ticket);
-        if is_taken && self.is_unclear(key, question, &answer) {
+        if is_taken && self.is_unclear(key, ticket, question, &answer) {
             self.fetch(key, Reason::Unclear);
             return;
         }
@@ -445,7 +454,7 @@ impl Client {
         let answer = answer.map(Into::into);
         let Some(entry) = self.entries.get_mut(key) else { return };
         let was_asked = entry.fetching.take().is_some();
-        if self.has_left(key.organization) || self.is_unclear(key, question, &answer) {
+        if self.has_left(key.organization) || self.is_unclear(key, LONG_AGO, question, &answer) {
             if was_asked {
                 self.fetch(key, Reason::Unclear);
             }
@@ -460,19 +469,37 @@ impl Client {
 
     /// Whether nobody can tell if the answer contains some mutation: one that the question did not name, and whose
     /// transaction is not known yet or is of another epoch. The next read names it, or begins after it was carried out.
-    fn is_unclear(&self, key: &QueryKey, question: &Question, answer: &Result<Found<AnyValue>, ApiError>) -> bool {
-        let read_in = match answer {
-            Ok(found) => found.stamp.as_ref().map(|stamp| stamp.epoch),
-            Err(error) if error.kind.is_absence() => error.stamp.as_ref().map(|stamp| stamp.epoch),
+    fn is_unclear(
+        &self,
+        key: &QueryKey,
+        ticket: Ticket,
+        question: &Question,
+        answer: &Result<Found<AnyValue>, ApiError>,
+    ) -> bool {
+        let stamp = match answer {
+            Ok(found) => found.stamp.as_ref(),
+            Err(error) if error.kind.is_absence() => error.stamp.as_ref(),
             Err(_) => return false,
         };
+        let read_in = stamp.map(|stamp| stamp.epoch);
+        self.may_hold_unnamed(key, question, read_in, answer.is_err())
+            || self.forgotten.is_unclear(key, ticket, question, read_in, answer.is_err())
+    }
+
+    fn may_hold_unnamed(&self, key: &QueryKey, question: &Question, read_in: Option<Epoch>, is_absence: bool) -> bool {
         self.pending.iter().any(|pending| {
             // An absence does not say which mutations it contains, so naming one has not helped.
-            let is_named = question.named.contains(&pending.id) && !(answer.is_err() && pending.is_answered());
+            let is_named = question.named.contains(&pending.id) && !(is_absence && pending.is_answered());
             let is_known = question.after.contains(&pending.id);
             let may_contain = !is_named && !is_known && pending.may_be_done(read_in);
             may_contain && pending.mutation.touches(key)
         })
+    }
+
+    /// Whether it can be told of each pending mutation if what was found contains it. What is not clear is not to be kept: a page
+    /// that starts with it would not know either, and lay the mutation over it.
+    pub fn is_clear<T>(&self, key: &QueryKey, question: &Question, found: &Found<T>) -> bool {
+        !self.may_hold_unnamed(key, question, found.stamp.as_ref().map(|stamp| stamp.epoch), false)
     }
 
     fn land(&mut self, key: &QueryKey, ticket: Ticket, question: &Question, answer: Result<Found<AnyValue>, ApiError>) {
@@ -552,14 +579,15 @@ impl Client {
 
     /// Asks for the key's value: first of what is kept, then of the server.
     fn fetch(&mut self, key: &QueryKey, reason: Reason) {
-        if let Some(awaiting) = self.awaiting_kept.as_mut().filter(|_| key.is_live()) {
+        if let Some(awaiting) = self.awaiting_outbox.as_mut().filter(|_| key.is_live()) {
             awaiting.insert(key.clone());
             return;
         }
+        let may_be_kept = self.may_be_kept(key);
         let entry = self.entries.entry(key.clone()).or_default();
         match entry.kept {
             Kept::Restoring => return,
-            Kept::Unknown if !entry.has_answer() && self.kept.contains_key(key) => {
+            Kept::Unknown if !entry.has_answer() && may_be_kept => {
                 entry.kept = Kept::Restoring;
                 self.effects.push(Effect::Restore { key: key.clone() });
                 return;
@@ -576,7 +604,7 @@ impl Client {
 
     fn fetch_if_needed(&mut self, key: &QueryKey) {
         let Some(reason) = self.reason_to_fetch(key) else { return };
-        if self.entries.get(key).is_some_and(Entry::has_answer) && self.waits_for_request(key) {
+        if self.entries.get(key).is_some_and(|entry| entry.has_answer()) && self.waits_for_request(key) {
             self.postponed.entry(key.clone()).or_insert(self.ticks);
         } else {
             self.fetch(key, reason);
@@ -669,6 +697,7 @@ impl Client {
             entry.absent = None;
             entry.is_hidden = false;
             entry.contains = contains;
+            self.remember_what_lacks(key, ticket);
         }
         self.accepted(key);
     }
@@ -684,6 +713,7 @@ impl Client {
             entry.absent = Some(Box::new(error));
             entry.is_hidden = false;
             entry.contains = contains;
+            self.remember_what_lacks(key, ticket);
         }
         self.accepted(key);
         self.forget_settled();
@@ -700,20 +730,44 @@ impl Client {
 
     // ------------------------------------------------------------------------------------------------ keeping
 
-    /// What this device keeps is not known yet: nothing is fetched before [`Client::found_kept`] says.
-    pub fn await_kept(&mut self) {
+    /// What this device keeps is not known yet: nothing is read before [`Client::found_outbox`], and no mutation is
+    /// forgotten before [`Client::found_kept`].
+    pub fn await_device(&mut self) {
         self.absence.get_or_insert_with(Absence::start);
-        self.awaiting_kept.get_or_insert_default();
+        self.awaiting_outbox.get_or_insert_default();
+        self.unread_kept.get_or_insert_default();
+    }
+
+    /// The mutations that this device keeps have been learned of: what was done is known before anything is read that may
+    /// contain it. A kept value may be looked for by its key, long before all stamps are known.
+    pub fn found_outbox(&mut self) {
+        let organizations = self.pending.iter().map(|pending| pending.mutation.organization()).collect();
+        self.wipe_left(organizations);
+        for key in self.awaiting_outbox.take().unwrap_or_default() {
+            self.find_first(&key);
+            self.fetch_if_needed(&key);
+        }
     }
 
     /// The values that this device keeps, by their stamps; empty where there is no storage.
     pub fn found_kept(&mut self, kept: HashMap<QueryKey, Stamp>) {
-        self.kept = kept;
-        for key in self.awaiting_kept.take().unwrap_or_default() {
-            self.find_first(&key);
-            self.fetch_if_needed(&key);
+        let forgotten = self.unread_kept.take().unwrap_or_default();
+        for (key, stamp) in kept.into_iter().filter(|(key, _)| !forgotten.contains(&key.organization)) {
+            // Written since it was read, perhaps; of different epochs nobody can tell.
+            let is_later = |known: &Stamp| known.epoch == stamp.epoch && stamp.covers(known);
+            if self.kept.get(&key).is_none_or(is_later) {
+                self.kept.insert(key, stamp);
+            }
         }
+        self.wipe_left(self.kept.keys().map(|key| key.organization).collect());
         self.forget_settled();
+    }
+
+    /// Whether this device may keep a value of the key.
+    fn may_be_kept(&self, key: &QueryKey) -> bool {
+        let is_unread = |forgotten: &HashSet<_>| key.is_live() && !forgotten.contains(&key.organization);
+        let is_kept = self.kept.contains_key(key) || self.unread_kept.as_ref().is_some_and(is_unread);
+        is_kept && !self.has_left(key.organization)
     }
 
     /// The kept value of the key, if it could be read. It is shown at once; whether it is still right, the server says
@@ -868,13 +922,15 @@ impl Client {
             let Some(entry) = self.entries.get_mut(&key) else { continue };
             entry.is_unwatchable = true;
             entry.refused += 1;
-            // The rights to what is shown may have gone while nobody told us: a read says whether they have.
+            // The rights to what is shown may have gone while nobody told us: a read says whether they have, and until then it
+            // is not shown.
             let is_about_rights = refused.error.kind.is_absence();
             if is_about_rights && entry.value.is_some() && entry.refused <= MOST_REFUSALS {
+                self.hide(&key);
                 self.need_anything(&key, Reason::NotWatched);
             }
         }
-        let mut passed = Vec::new();
+        let (mut passed, mut not_refused) = (Vec::new(), Vec::new());
         for Passed { mutation_id, xid } in tick.mutations {
             passed.push(mutation_id);
             if let Some(pending) = self.pending.iter_mut().find(|pending| pending.id == mutation_id) {
@@ -886,6 +942,7 @@ impl Client {
                         absence.carried_out(mutation_id, &pending.mutation);
                     }
                     self.effects.extend([Effect::KeepMutation(mutation_id), Effect::PendingChanged]);
+                    not_refused.push((mutation_id, pending.mutation.clone(), xid));
                 }
             }
         }
@@ -917,6 +974,9 @@ impl Client {
         }
         if self.cursor.as_ref().is_none_or(|before| !before.covers(&cursor)) {
             self.cursor = Some(cursor);
+        }
+        for (id, mutation, xid) in not_refused {
+            self.read_what_lacks(self.unvouched(id, &*mutation, xid, tick.epoch));
         }
         self.ticks += 1;
         let postponed: Vec<_> = self.postponed.keys().cloned().collect();
@@ -1019,6 +1079,15 @@ impl Client {
         }
     }
 
+    /// Of these organizations something was found on this device: of those that the person has left it goes.
+    fn wipe_left(&mut self, found: HashSet<OrganizationId>) {
+        for organization in found {
+            if self.has_left(organization) {
+                self.wipe(organization);
+            }
+        }
+    }
+
     fn has_left(&self, organization: OrganizationId) -> bool {
         match self.belongs.get(&organization) {
             Some(belonging) => *belonging == Belonging::Left,
@@ -1027,9 +1096,16 @@ impl Client {
     }
 
     fn forget_kept(&mut self, organization: OrganizationId) {
+        self.no_longer_kept(organization);
+        self.effects.push(Effect::ForgetKept(organization));
+    }
+
+    fn no_longer_kept(&mut self, organization: OrganizationId) {
         self.kept.retain(|key, _| key.organization != organization);
         self.being_kept.retain(|key, _| key.organization != organization);
-        self.effects.push(Effect::ForgetKept(organization));
+        if let Some(forgotten) = &mut self.unread_kept {
+            forgotten.insert(organization);
+        }
     }
 
     fn wipe(&mut self, organization: OrganizationId) {
@@ -1038,15 +1114,15 @@ impl Client {
         }
         self.moved.retain(|moved| moved.key.organization != organization);
         self.numbers.retain(|_, key| key.organization != organization);
-        self.kept.retain(|key, _| key.organization != organization);
-        self.being_kept.retain(|key, _| key.organization != organization);
+        self.no_longer_kept(organization);
         self.belongs.insert(organization, Belonging::Left);
         self.pending.retain(|pending| pending.mutation.organization() != organization);
+        self.forgotten.retain(|pending| pending.mutation.organization() != organization);
         self.effects.push(Effect::ForgetAll(organization));
         self.unreadable.retain(|waiting| waiting.organization != organization);
         for (key, entry) in self.entries.iter_mut().filter(|(key, _)| key.organization == organization) {
             let absent = ApiError::new(Kind::Forbidden, "You are no longer a member of this organization.");
-            *entry = Entry {
+            **entry = Entry {
                 absent: Some(Box::new(absent)),
                 observers: entry.observers,
                 is_unwatchable: true,

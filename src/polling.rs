@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Polling {
     cursor: Option<Stamp>,
     watched: BTreeMap<WatchNumber, Watched>,
-    /// Where something was refused.
+    /// Where something was refused, or the person no longer belongs.
     organizations: BTreeSet<OrganizationId>,
     has_changed_something: bool,
 }
@@ -96,8 +96,9 @@ impl Polling {
             ServerFrame::Rights { organizations } => {
                 for rights in organizations {
                     self.watched.retain(|_, watched| watched.key.organization != rights.organization);
+                    // Who belongs there again is told by an event, but of those before a crash, or too far back, nobody knows.
                     if rights.standing == Standing::Removed {
-                        self.organizations.remove(&rights.organization);
+                        self.organizations.insert(rights.organization);
                     }
                 }
             }
@@ -220,6 +221,16 @@ mod tests {
         let organizations = vec![Rights { organization: organization(1), standing: Standing::Narrowed, by: None }];
         polling.heard(&ServerFrame::Rights { organizations });
         assert_eq!(numbers(&polling.question()), (vec![2], vec![]));
+    }
+
+    // Found by the simulator, seed 15870: the person was let in again, the database crashed, and nobody asked.
+    #[test]
+    fn where_the_person_no_longer_belongs_is_asked_about_still() {
+        let mut polling = asked();
+        let organizations = vec![Rights { organization: organization(1), standing: Standing::Removed, by: None }];
+        polling.heard(&ServerFrame::Rights { organizations });
+        let question = polling.question();
+        assert_eq!((numbers(&question), question.organizations), ((vec![2], vec![]), vec![organization(1)]));
     }
 
     #[test]

@@ -225,6 +225,8 @@ pub struct Tabs {
     /// Known to the leader.
     others: HashSet<TabId>,
     flights: Flights,
+    /// What others asked of a leader that does not know the outbox yet; none once it does.
+    held_back: Option<Vec<(String, u32, Asked)>>,
     /// Mutations that were made here and are not written down yet.
     unwritten: HashSet<MutationId>,
     /// Kept while it follows.
@@ -239,6 +241,7 @@ impl Tabs {
             allegiance: Allegiance::default(),
             others: HashSet::new(),
             flights: Flights::default(),
+            held_back: None,
             unwritten: HashSet::new(),
             vigil: Vigil::default(),
         }
@@ -278,8 +281,16 @@ impl Tabs {
     pub fn leads(&mut self) -> Vec<Deed> {
         self.is_leading = true;
         self.allegiance.lead(self.me);
+        self.held_back = Some(Vec::new());
         // What the leader before vouched for, it vouches for no longer.
         vec![Deed::ConnectionIs(State::Connecting, None), self.say(Word::Leads), Deed::TakeOverOutbox]
+    }
+
+    /// What was written down of the outbox is known here: what was asked meanwhile is fetched. Not before, for an answer may
+    /// hold a mutation that the leader before has sent, and of what is not known nobody can say whether it does.
+    pub fn has_taken_over(&mut self) -> Vec<Deed> {
+        let held_back = self.held_back.take().into_iter().flatten();
+        held_back.filter_map(|(key, heard, asked)| self.boards(key, heard, asked)).chain([Deed::AskAgain]).collect()
     }
 
     /// Another tab leads: this one's lock was taken away, for it was frozen, or too slow to say a word. The lock alone says so:
@@ -289,6 +300,7 @@ impl Tabs {
             return Vec::new();
         }
         self.others.clear();
+        self.held_back = None;
         self.flights.abandon();
         self.vigil = Vigil::default();
         vec![Deed::FollowAnother, Deed::ConnectionIs(State::Connecting, None), self.joins()]
@@ -313,6 +325,9 @@ impl Tabs {
 
     /// The client wants to read the key.
     pub fn asks(&mut self, key: String, ticket: Ticket, question: Question) -> Option<Deed> {
+        if self.held_back.is_some() {
+            return None; // it is asked again once the outbox is known, and then names what is in it
+        }
         let asked = Asked { tab: self.me, ticket, question };
         let heard = self.flights.last_answer(&key);
         if self.is_leading { self.boards(key, heard, asked) } else { Some(self.say(Word::Fetch { key, asked, heard })) }
@@ -420,9 +435,10 @@ impl Tabs {
             }
             // Meant for this leader, and not for the one before.
             Word::Says { tab, frame } if standing == Standing::Present => deeds.push(Deed::OnBoard(tab, frame)),
-            Word::Fetch { key, asked, heard } if standing == Standing::Present => {
-                deeds.extend(self.boards(key, heard, asked));
-            }
+            Word::Fetch { key, asked, heard } if standing == Standing::Present => match &mut self.held_back {
+                Some(held_back) => held_back.push((key, heard, asked)),
+                None => deeds.extend(self.boards(key, heard, asked)),
+            },
             Word::Made(stored) => {
                 // Said to this leader, it has been heard by no other.
                 let is_ours = standing == Standing::Present;
@@ -443,8 +459,9 @@ impl Tabs {
         }
         let mut deeds = Vec::new();
         match self.allegiance.hear(leadership) {
-            // It is over; or it has just begun, by a tab that does not know of the one before yet.
-            Standing::Over if matches!(word, Word::Leads) => return vec![self.joins()],
+            // It is over; or it has just begun, by a tab that does not know of the one before yet, and hears of it so. Not
+            // by a second hello, which would end what this tab has on the board of the present leader.
+            Standing::Over if word.begins_to_lead(self.me) => return vec![self.say(Word::IsAnybodyThere)],
             Standing::Over => return Vec::new(),
             // What the leader before vouched for, this one does not.
             Standing::New => deeds.push(Deed::ConnectionIs(State::Connecting, None)),
@@ -493,6 +510,11 @@ fn heard_by_all(word: Word) -> Vec<Deed> {
 }
 
 impl Word {
+    /// Whether it is the first that a leader says to all, or to this tab.
+    fn begins_to_lead(&self, me: TabId) -> bool {
+        matches!(self, Word::Leads) || matches!(self, Word::Welcome { tab, .. } if *tab == me)
+    }
+
     /// Whether only a leader says so.
     fn is_of_leader(&self) -> bool {
         match self {
@@ -563,6 +585,53 @@ mod tests {
         assert!(third.heard(late).is_empty());
     }
 
+    // Found by the simulator, seed 125465: the present leader took the tab for one that had begun anew, ended what it watched, and
+    // never answered.
+    #[test]
+    fn a_late_word_that_another_began_to_lead_ends_nothing_at_the_leader_that_came_after() {
+        let (mut first, mut second, mut third) = (tab(1), tab(2), tab(3));
+        let begins = leads(first.leads());
+        second.heard(begins.clone());
+        third.heard(leads(second.leads()));
+        second.heard(watch(&third));
+        let deeds = third.heard(begins);
+        let letters =
+            deeds.into_iter().filter_map(|deed| if let Deed::Say(letter) = deed { Some(letter) } else { None });
+        let deeds: Vec<_> = letters.flat_map(|letter| second.heard(letter)).collect();
+        assert!(!deeds.iter().any(|deed| matches!(deed, Deed::OffBoard(_))), "{deeds:?}");
+    }
+
+    // Found by the simulator, seed 126231: of two that led under the same number the tab heard the one that was gone last, which had
+    // never greeted it; and passed over the welcome of the one that was there.
+    #[test]
+    fn a_leader_whose_welcome_is_of_a_leadership_that_is_over_hears_of_the_later_one() {
+        let (mut gone, mut present, mut third) = (tab(2), tab(1), tab(3));
+        gone.leads();
+        let hello = third.heard(leads(present.leads()));
+        let [.., Deed::Say(hello)] = &hello[..] else { panic!("{hello:?}") };
+        third.heard(gone.letter(Word::Connection { state: State::Live, latency: None }));
+        let me = third.me();
+        present.heard(hello.clone());
+        let deeds = third.heard(present.welcome(me, State::Live, None, Vec::new()));
+        let [Deed::Say(question)] = &deeds[..] else { panic!("{deeds:?}") };
+        let deeds = third.heard(leads(present.heard(question.clone())));
+        assert!(matches!(deeds[0], Deed::ConnectionIs(State::Connecting, None)), "it is listened to: {deeds:?}");
+    }
+
+    // Found by the simulator, seed 92205: a tab began to lead and read a list before it knew what the one before had sent; the list was
+    // kept, and the change that was in it laid over it by the next page.
+    #[test]
+    fn a_leader_fetches_nothing_before_it_knows_the_outbox() {
+        let (mut leader, mut other) = (tab(1), tab(2));
+        other.heard(leads(leader.leads()));
+        assert!(leader.asks("a/own".to_owned(), 1, Question::default()).is_none());
+        let Some(Deed::Say(wish)) = other.asks("a/other".to_owned(), 1, Question::default()) else { panic!("it asks") };
+        assert!(leader.heard(wish).is_empty());
+        let deeds = leader.has_taken_over();
+        assert!(matches!(&deeds[..], [Deed::Fetch(key, _), Deed::AskAgain] if key == "a/other"), "{deeds:?}");
+        assert!(leader.asks("a/own".to_owned(), 1, Question::default()).is_some());
+    }
+
     #[test]
     fn a_leader_that_had_not_heard_of_a_later_one_takes_a_greater_number() {
         let (mut first, mut second, mut third) = (tab(1), tab(2), tab(3));
@@ -582,6 +651,7 @@ mod tests {
     fn a_leader_whose_lock_was_taken_follows_and_what_it_fetched_for_all_is_its_own() {
         let (mut frozen, mut next) = (tab(1), tab(2));
         next.heard(leads(frozen.leads()));
+        frozen.has_taken_over();
         let Some(Deed::Fetch(key, asked)) = frozen.asks("a/b".to_owned(), 1, Question::default()) else {
             panic!("it is fetched")
         };

@@ -37,7 +37,7 @@ test('a leading tab that is closed is followed by another, and nothing is missed
 
   await first.page.close();
   await psql(`update sales_orders set title = 'Rotor discs, thin' where id = :'order';`, { order: order.id });
-  await expect(second.row('Rotor discs, thin')).toBeVisible({ timeout: 2_000 });
+  await expect(second.row('Rotor discs, thin')).toBeVisible({ timeout: 1_000 });
   expect(second.sockets).toBe(1);
 });
 

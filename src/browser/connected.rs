@@ -83,11 +83,16 @@ impl Driver {
     pub(super) fn take_over_outbox(self: &Rc<Self>) {
         let driver = self.clone();
         spawn_local(async move {
-            for stored in driver.written_mutations().await {
+            let written = driver.written_mutations().await;
+            if !driver.line.is_leading() {
+                return; // its lock was taken away meanwhile
+            }
+            for stored in written {
                 driver.pass(stored, Sending::Perhaps);
             }
             driver.act(|client| client.set_sender(true));
-            driver.ask_again();
+            let deeds = driver.line.with(Tabs::has_taken_over);
+            driver.carry_out_all(deeds);
         });
     }
 
@@ -104,6 +109,7 @@ impl Driver {
         if let Some(storage) = self.storage.borrow_mut().take() {
             storage.close();
         }
+        self.is_over.set(true);
         // The page is left: nothing that it still does is of use.
         drop(window().location().reload());
     }

@@ -86,6 +86,7 @@ impl Driver {
                 driver.weigh(&key, json);
             }
             if let (Ok(found), Some(json), Worth::Keeping) = (&answer, json, landing.worth)
+                && driver.client.borrow().is_clear(&key, &asked.question, found)
                 && let Some(read) = asked.question.kept(found).map(|_| json).stamped()
             {
                 driver.keep(&key, read);

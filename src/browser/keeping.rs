@@ -83,6 +83,24 @@ impl Driver {
         });
     }
 
+    /// Reads of what values this device keeps.
+    pub(super) async fn read_stamps(self: Rc<Self>) {
+        let storage = self.storage.borrow().clone();
+        let found = match storage {
+            Some(storage) => storage.stamps(now()).await,
+            None => Ok(Vec::new()),
+        };
+        let stamps = found.unwrap_or_else(|why| {
+            lament("what is kept on this device could not be read", &why);
+            Vec::new()
+        });
+        let kept = {
+            let catalogue = self.catalogue.borrow();
+            stamps.into_iter().filter_map(|(key, stamp)| Some((catalogue.key(&key)?, stamp))).collect()
+        };
+        self.act(|client| client.found_kept(kept));
+    }
+
     pub(super) fn stored_mutations(&self) -> Vec<Stored> {
         let all = self.client.borrow().mutations();
         all.iter().map(|(id, mutation, progress)| Stored::of(*id, &**mutation, progress.clone())).collect()

@@ -7,14 +7,14 @@ use crate::overlay::MutationId;
 use crate::snapshot::Stamp;
 use crate::tabs::Stored;
 use crate::wire::Read;
-use idb::{Database, DatabaseEvent, Error, Factory, KeyRange, ObjectStoreParams, Transaction, TransactionMode};
+use idb::{Database, DatabaseEvent, Error, Factory, KeyRange, ObjectStoreParams, Query, Transaction, TransactionMode};
 use leptos::wasm_bindgen::{JsCast, JsValue};
 use serde::{Deserialize, Serialize};
 use web_sys::IdbDatabase;
 
 /// JSON by key.
 const VALUES: &str = "values";
-/// Stamp and time of each value, apart from it: they are all read at the start, the values one by one when wanted.
+/// Stamp and time of each value, apart from it: they are all read after the start, the values one by one when wanted.
 const STAMPS: &str = "stamps";
 const MUTATIONS: &str = "mutations";
 const VERSION: u32 = 1;
@@ -23,6 +23,8 @@ const VERSION: u32 = 1;
 const KEEP: u64 = 30 * 24 * 60 * 60 * 1000;
 /// At most so many values are kept, the latest.
 const MOST_VALUES: usize = 20_000;
+/// Some milliseconds' work.
+const STAMPS_AT_ONCE: u32 = 500;
 
 pub(super) struct Storage {
     database: Database,
@@ -85,28 +87,52 @@ impl Storage {
         Factory::new()?.delete(&name_of(person))?.await
     }
 
-    /// The keys of all kept values, with their stamps. What is too old, or too much, is removed on the way.
+    /// The keys of all kept values, with their stamps, read a part at a time: the page goes on between them. What is too old,
+    /// or too much, is removed.
     pub(super) async fn stamps(&self, now: u64) -> Result<Vec<(String, Stamp)>, Error> {
-        let transaction = self.database.transaction(&[VALUES, STAMPS], TransactionMode::ReadWrite)?;
-        let (values, stamps) = (transaction.object_store(VALUES)?, transaction.object_store(STAMPS)?);
-        let keys = stamps.get_all_keys(None, None)?.await?;
-        let kept = stamps.get_all(None, None)?.await?;
-        let mut found: Vec<(String, Option<Kept>)> =
-            keys.iter().zip(&kept).filter_map(|(key, kept)| Some((key.as_string()?, read::<Kept>(kept)))).collect();
-        found.sort_by_key(|(_, kept)| std::cmp::Reverse(kept.as_ref().map_or(0, |kept| kept.at)));
+        let mut all: Vec<(String, Option<Kept>)> = Vec::new();
+        let mut last = None;
+        loop {
+            let transaction = self.database.transaction(&[STAMPS], TransactionMode::ReadOnly)?;
+            let stamps = transaction.object_store(STAMPS)?;
+            let beyond = |last: &JsValue| KeyRange::lower_bound(last, Some(true)).map(Query::from);
+            let keys = stamps.get_all_keys(last.as_ref().map(beyond).transpose()?, Some(STAMPS_AT_ONCE))?.await?;
+            let kept = stamps.get_all(last.as_ref().map(beyond).transpose()?, Some(STAMPS_AT_ONCE))?.await?;
+            all.extend(keys.iter().zip(&kept).filter_map(|(key, kept)| Some((key.as_string()?, read::<Kept>(kept)))));
+            last = keys.last().filter(|_| keys.len() == STAMPS_AT_ONCE as usize).cloned();
+            if last.is_none() {
+                break;
+            }
+        }
+        all.sort_by_key(|(_, kept)| std::cmp::Reverse(kept.as_ref().map_or(0, |kept| kept.at)));
         let mut good = Vec::new();
-        for (key, kept) in found {
+        let mut outdated = Vec::new();
+        for (key, kept) in all {
             match kept {
                 Some(kept) if kept.at + KEEP > now && good.len() < MOST_VALUES => good.push((key, kept.stamp)),
-                _ => {
-                    let key = JsValue::from_str(&key);
-                    drop(values.delete(key.clone())?);
-                    drop(stamps.delete(key)?);
-                }
+                kept => outdated.push((key, kept)),
+            }
+        }
+        if !outdated.is_empty() {
+            self.remove_outdated(&outdated).await?;
+        }
+        Ok(good)
+    }
+
+    /// Removes these values, unless they have been written anew meanwhile.
+    async fn remove_outdated(&self, outdated: &[(String, Option<Kept>)]) -> Result<(), Error> {
+        let transaction = self.database.transaction(&[VALUES, STAMPS], TransactionMode::ReadWrite)?;
+        let (values, stamps) = (transaction.object_store(VALUES)?, transaction.object_store(STAMPS)?);
+        for (key, found) in outdated {
+            let key = JsValue::from_str(key);
+            let now = stamps.get(key.clone())?.await?.and_then(|now| read::<Kept>(&now));
+            if now == *found {
+                drop(values.delete(key.clone())?);
+                drop(stamps.delete(key)?);
             }
         }
         transaction.await?;
-        Ok(good)
+        Ok(())
     }
 
     /// A kept value with its stamp.

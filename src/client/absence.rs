@@ -160,8 +160,8 @@ impl Client {
             let is_current = is_judged && entry.needs.is_empty() && entry.has_answer();
             entry.fetching.is_none() && entry.kept != Kept::Restoring && (is_current || entry.failed > 0)
         };
-        self.awaiting_kept.is_none()
-            && self.entries.values().filter(|entry| entry.observers > 0).all(is_current)
+        self.awaiting_outbox.is_none()
+            && self.entries.values().filter(|entry| entry.observers > 0).all(|entry| is_current(entry))
             && !self.pending.iter().any(|pending| pending.is_under_way())
     }
 }

@@ -49,7 +49,7 @@ enum Lag {
 }
 
 /// Values that a mutation's transaction has changed and of which no cursor will say so.
-struct Unvouched {
+pub(super) struct Unvouched {
     id: MutationId,
     xid: Xid,
     epoch: Epoch,
@@ -282,7 +282,7 @@ impl Client {
     /// Values that were read before the mutation was known may contain it, or not.
     fn doubt(&mut self, id: MutationId) {
         let Some(pending) = self.pending.iter().find(|pending| pending.id == id) else { return };
-        let is_meant = |(key, entry): &(&QueryKey, &mut Entry)| {
+        let is_meant = |(key, entry): &(&QueryKey, &mut Box<Entry>)| {
             let read_in = entry.stamp.as_ref().map(|stamp| stamp.epoch);
             let may_contain = entry.value.is_some() && pending.may_be_done(read_in);
             may_contain && !entry.contains.contains(&id) && pending.mutation.touches(key)
@@ -470,7 +470,7 @@ impl Client {
         }
         let question = Question { named: Vec::new(), after: found.contains.clone() };
         let answer = Ok(found);
-        if self.is_unclear(&key, &question, &answer) {
+        if self.is_unclear(&key, ticket, &question, &answer) {
             self.need_anything(&key, Reason::Unclear);
         } else if let Ok(found) = answer {
             self.take_in(&key, ticket, found);
@@ -492,16 +492,17 @@ impl Client {
 
     /// Where no cursor will come by to vouch, or the value is of another epoch, the mutation itself says what has to be read
     /// again.
-    fn unvouched(&self, id: MutationId, mutation: &dyn ErasedMutation, xid: Xid, epoch: Epoch) -> Unvouched {
-        let is_unvouched = |(key, entry): &(&QueryKey, &Entry)| {
+    pub(super) fn unvouched(&self, id: MutationId, mutation: &dyn ErasedMutation, xid: Xid, epoch: Epoch) -> Unvouched {
+        let is_unvouched = |key: &QueryKey, entry: &Entry| {
             let is_comparable = entry.stamp.as_ref().is_none_or(|held| held.epoch == epoch);
             !(entry.is_vouched && is_comparable) && mutation.touches(key)
         };
-        let keys = self.entries.iter().filter(is_unvouched).map(|(key, _)| key.clone()).collect();
+        let keys =
+            self.entries.iter().filter(|(key, entry)| is_unvouched(key, entry)).map(|(key, _)| key.clone()).collect();
         Unvouched { id, xid, epoch, keys }
     }
 
-    fn read_what_lacks(&mut self, Unvouched { id, xid, epoch, keys }: Unvouched) {
+    pub(super) fn read_what_lacks(&mut self, Unvouched { id, xid, epoch, keys }: Unvouched) {
         for key in keys {
             let contains = self.entries.get(&key).is_some_and(|entry| entry.contains.contains(&id));
             if !contains && !self.stamp_of(&key).is_some_and(|held| held.sees(xid, epoch)) {
@@ -653,7 +654,7 @@ impl Client {
     }
 
     /// Whether the server's value is known to contain the mutation.
-    fn contains(&self, entry: &Entry, pending: &Pending) -> bool {
+    pub(super) fn contains(&self, entry: &Entry, pending: &Pending) -> bool {
         entry.contains.contains(&pending.id) || self.effective(entry).is_some_and(|stamp| Self::is_in(stamp, pending))
     }
 
@@ -683,12 +684,13 @@ impl Client {
         if self.pending.is_empty() {
             return;
         }
-        let is_touched = |(key, entry): &(&QueryKey, &Entry)| {
+        let is_touched = |key: &QueryKey, entry: &Entry| {
             let mut moved = self.pending.iter().filter(|pending| entry.is_vouched || passed.contains(&pending.id));
             moved.any(|pending| pending.mutation.touches(key))
         };
         let touched = self.entries.iter().filter(|(_, entry)| entry.is_vouched || !passed.is_empty());
-        self.effects.extend(touched.filter(is_touched).map(|(key, _)| Effect::Changed(key.clone())));
+        self.effects
+            .extend(touched.filter(|(key, entry)| is_touched(key, entry)).map(|(key, _)| Effect::Changed(key.clone())));
     }
 
     /// Drops mutations that every value which could show them contains: those in memory, and those that this device
@@ -696,7 +698,7 @@ impl Client {
     ///
     /// Called at every step, so it looks first where each mutation was missing the last time.
     pub(super) fn forget_settled(&mut self) {
-        if self.awaiting_kept.is_some() {
+        if self.unread_kept.is_some() {
             return; // what this device keeps is not known yet: it may lack any of them
         }
         let mut settled: Vec<AnyMutation> = Vec::new();
@@ -709,7 +711,8 @@ impl Client {
                 if lag.is_none() {
                     let pending = self.pending.remove(place);
                     forgotten.push(pending.id);
-                    settled.push(pending.mutation);
+                    settled.push(pending.mutation.clone());
+                    self.forgotten.remember(pending, self.last_ticket);
                     continue;
                 }
                 self.pending[place].lag = lag;
@@ -726,6 +729,19 @@ impl Client {
             }
         }
         self.effects.push(Effect::ForgetMutations(forgotten));
+    }
+
+    /// One that was forgotten lies over this key's value, which came late. Where no cursor will say that it is missing, this does.
+    pub(super) fn is_pending_again(&mut self, pending: Pending, key: &QueryKey) {
+        let Err(place) = self.pending.binary_search_by_key(&pending.id, |known| known.id) else { return };
+        self.show_anew(&*pending.mutation);
+        let done = pending.done.clone();
+        self.pending.insert(place, pending);
+        if let Some(Done::By(xid, epochs)) = done
+            && let Some(epoch) = epochs.last()
+        {
+            self.need_transaction(key, xid, *epoch);
+        }
     }
 
     /// Whether the mutation is still missing where it was. What is current here and not being written down again is not

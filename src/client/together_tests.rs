@@ -19,10 +19,15 @@ fn adds(page: &mut Page, ids: &[u128]) -> Vec<MutationId> {
 /// A page that was offline: three mutations of one record wait, and go now.
 fn waiting() -> (Page, Vec<MutationId>) {
     let mut page = Page::live();
-    page.act(|client| client.set_sender(false));
-    let ids = adds(&mut page, &[1, 2, 3]);
-    page.act(|client| client.set_sender(true));
+    let ids = go_together(&mut page);
     (page, ids)
+}
+
+fn go_together(page: &mut Page) -> Vec<MutationId> {
+    page.act(|client| client.set_sender(false));
+    let ids = adds(page, &[1, 2, 3]);
+    page.act(|client| client.set_sender(true));
+    ids
 }
 
 #[test]
@@ -124,8 +129,9 @@ fn a_value_is_written_down_once_however_many_mutations_wait_for_that() {
 
 #[test]
 fn a_list_that_one_request_changes_again_and_again_is_read_once_it_is_answered() {
-    let (mut page, ids) = waiting();
+    let mut page = Page::live();
     let number = page.show(&list("all"), read_of(Arc::new(vec![0_i64]), "10:10:"));
+    let ids = go_together(&mut page);
     for xid in 20..23 {
         page.act(|client| client.ticked(tick(&format!("{0}:{0}:", xid + 1), &[(number, &[xid])], &[])));
     }
@@ -139,8 +145,9 @@ fn a_list_that_one_request_changes_again_and_again_is_read_once_it_is_answered()
 
 #[test]
 fn a_list_does_not_stand_still_for_a_request_that_is_not_answered() {
-    let (mut page, _) = waiting();
+    let mut page = Page::live();
     let number = page.show(&list("all"), read_of(Arc::new(vec![0_i64]), "10:10:"));
+    go_together(&mut page);
     page.act(|client| client.ticked(tick("21:21:", &[(number, &[20])], &[])));
     let heartbeats = |page: &mut Page, count: u64| {
         for _ in 0..count {

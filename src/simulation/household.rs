@@ -34,8 +34,8 @@ pub(super) struct Member {
     /// Among the world's tabs.
     pub(super) place: usize,
     pub(super) tabs: Tabs,
-    /// It knows what is kept, and listens to the others.
-    has_joined: bool,
+    /// It knows the device's outbox, and listens to the others.
+    pub(super) has_joined: bool,
     /// The server has told it where the person belongs.
     pub(super) knows_memberships: bool,
 }
@@ -91,9 +91,7 @@ impl Household {
         // In no order of age: what is decided by it may turn out either way.
         let id = TabId(Uuid::from_u128(self.count * 0x9E37 % 0x1_0000));
         self.members.push(Member { place, tabs: Tabs::new(id), has_joined: false, knows_memberships: false });
-        // What was done is known before anything is read that may contain it.
         self.device.begin(id, super::device::Operation::ReadMutations);
-        self.device.begin(id, super::device::Operation::ReadStamps);
     }
 
     pub(super) fn member(&mut self, place: usize) -> &mut Member {
@@ -104,7 +102,7 @@ impl Household {
         self.members.iter().find(|member| member.tabs.me() == tab).map(|member| member.place)
     }
 
-    /// The tab knows what is kept: it joins the others.
+    /// The tab knows the device's outbox: it joins the others.
     pub(super) fn joins(&mut self, place: usize) -> Deed {
         let member = self.member(place);
         member.has_joined = true;

@@ -120,7 +120,7 @@ impl Tab {
         let mut client = Client::default();
         if storage == Storage::Shared {
             // As the driver begins: what is kept is not known yet, and who sends is yet to be seen.
-            client.await_kept();
+            client.await_device();
             client.set_sender(false);
         }
         Self {

@@ -6,6 +6,7 @@ use crate::client::{self, Question, Ticket, drop_superseded};
 use crate::connection::State;
 use crate::error::ApiError;
 use crate::flights::{Asked, Worth};
+use crate::found::Found;
 use crate::overlay::{Answer, AnyValue, MutationId};
 use crate::simulation::device::{Operation, Outcome};
 use crate::simulation::household::{self, ByPlace, Household};
@@ -190,6 +191,7 @@ impl World {
         let letter = home.member(tab).tabs.tell_of(key.clone(), asked.clone(), &landing, written);
         home.say(tab, &letter);
         if let (Ok(read), Some(json), Worth::Keeping) = (&answer, json, landing.worth)
+            && self.tabs[tab].client.is_clear(&query.key(), &asked.question, &Found::from(read.clone()))
             && let Some(read) = asked.question.kept(&read.clone().into()).map(|_| json).stamped()
         {
             self.begin(tab, Operation::Keep { key, read });
@@ -427,25 +429,10 @@ impl World {
             }
             Outcome::Stamps(stamps) => {
                 let kept = stamps.into_iter().filter_map(|(key, stamp)| Some((catalogue.key(&key)?, stamp))).collect();
-                let held = self.tabs[tab].client.held();
-                let mut held: Vec<_> = held.into_iter().map(|key| key.to_string()).collect();
-                held.sort();
-                for key in held {
-                    let key = self.queries[&key].key();
-                    self.keeps_at_home(tab, Wish::Keep(key));
-                }
-                // A page that came from the server says where the person belongs; one that started without does not.
-                let belongs_to = chance.is_multiple_of(2).then(|| self.belongs_to(tab));
-                self.home(tab).member(tab).knows_memberships = belongs_to.is_some();
-                let wishes = self.tabs[tab].act(&self.database, |client| {
-                    client.found_kept(kept);
-                    if let Some(organizations) = &belongs_to {
-                        client.belongs_to(organizations);
-                    }
-                })?;
-                self.grant(tab, wishes)?;
-                let deed = self.home(tab).joins(tab);
-                return self.does(tab, deed);
+                self.tabs[tab].act(&self.database, |client| client.found_kept(kept))?
+            }
+            Outcome::Mutations(all) if !self.home(tab).member(tab).has_joined => {
+                return self.knows_outbox(tab, all, chance);
             }
             Outcome::Mutations(all) => {
                 let is_leading = self.home(tab).member(tab).tabs.is_leading();
@@ -461,10 +448,40 @@ impl World {
                 }
                 let wishes = self.tabs[tab].act(&self.database, |client| client.set_sender(true))?;
                 self.grant(tab, wishes)?;
-                return self.ask_again(tab);
+                let deeds = self.home(tab).member(tab).tabs.has_taken_over();
+                return deeds.into_iter().try_for_each(|deed| self.does(tab, deed));
             }
         };
         self.grant(tab, wishes)
+    }
+
+    /// As a page begins: what was done is known before anything is read that may contain it, and the stamps of what is kept
+    /// only afterwards.
+    fn knows_outbox(&mut self, tab: usize, all: Vec<Stored>, chance: u32) -> Result<(), String> {
+        for stored in all {
+            self.learns(tab, stored, Sending::Perhaps)?;
+        }
+        let held = self.tabs[tab].client.held();
+        let mut held: Vec<_> = held.into_iter().map(|key| key.to_string()).collect();
+        held.sort();
+        for key in held {
+            let key = self.queries[&key].key();
+            self.keeps_at_home(tab, Wish::Keep(key));
+        }
+        // A page that came from the server says where the person belongs; one that started without does not.
+        let belongs_to = chance.is_multiple_of(2).then(|| self.belongs_to(tab));
+        self.home(tab).member(tab).knows_memberships = belongs_to.is_some();
+        let wishes = self.tabs[tab].act(&self.database, |client| {
+            if let Some(organizations) = &belongs_to {
+                client.belongs_to(organizations);
+            }
+            client.found_outbox();
+        })?;
+        self.grant(tab, wishes)?;
+        let deed = self.home(tab).joins(tab);
+        self.does(tab, deed)?;
+        self.begin(tab, Operation::ReadStamps);
+        Ok(())
     }
 
     fn belongs_to(&self, tab: usize) -> Vec<crate::key::OrganizationId> {
