@@ -771,8 +771,8 @@ impl Client {
     }
 
     /// The kept value of the key, if it could be read. It is shown at once; whether it is still right, the server says
-    /// when the key is watched.
-    pub fn restored(&mut self, key: &QueryKey, value: Option<Read<AnyValue>>) {
+    /// when the key is watched. `outbox` names the mutations that were written down when it was read.
+    pub fn restored(&mut self, key: &QueryKey, value: Option<Read<AnyValue>>, outbox: &[MutationId]) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         if entry.kept != Kept::Restoring {
             return; // wiped meanwhile
@@ -784,6 +784,10 @@ impl Client {
                     absence.begins_with(key, &read.data);
                 }
                 self.accept(key, LONG_AGO, read);
+                // It may have been forgotten since the outbox was read: what is forgotten is in all that is kept.
+                let exposed = self.pending.iter().filter(|pending| pending.is_exposed());
+                let gone: Vec<_> = exposed.map(|pending| pending.id).filter(|id| !outbox.contains(id)).collect();
+                gone.into_iter().for_each(|id| self.doubt(id, |doubted| doubted == key));
             }
             Some(_) => {}
             None => {

@@ -422,10 +422,10 @@ impl World {
                 let key = self.queries[&key].key();
                 self.tabs[tab].act(&self.database, |client| client.was_kept(&key, stamp))?
             }
-            Outcome::Value(text, found) => {
+            Outcome::Value(text, found, outbox) => {
                 let query = self.queries[&text].clone();
                 let value = found.and_then(|read| read.and_then(|json| self.decoded(&query, &json)).ok());
-                self.tabs[tab].act(&self.database, |client| client.restored(&query.key(), value))?
+                self.tabs[tab].act(&self.database, |client| client.restored(&query.key(), value, &outbox))?
             }
             Outcome::Stamps(stamps) => {
                 let kept = stamps.into_iter().filter_map(|(key, stamp)| Some((catalogue.key(&key)?, stamp))).collect();
