@@ -385,6 +385,9 @@ impl Client {
         for (id, outcome) in outcomes {
             let Some(place) = self.pending.iter().position(|pending| pending.id == id) else { continue };
             match outcome {
+                // Another sending of what was refused: this says nothing of it.
+                Outcome::NotBegun if !self.pending[place].is_shown() => {}
+                Outcome::Failed(error) if error.kind.is_passing() && !self.pending[place].is_shown() => {}
                 Outcome::Done { answer, after } => {
                     touching.push(self.pending[place].mutation.clone());
                     unvouched.push(self.carried_out(place, answer.xid, &answer.stamp));
@@ -493,11 +496,12 @@ impl Client {
     /// Where no cursor will come by to vouch, or the value is of another epoch, the mutation itself says what has to be read
     /// again.
     pub(super) fn unvouched(&self, id: MutationId, mutation: &dyn ErasedMutation, xid: Xid, epoch: Epoch) -> Unvouched {
-        let is_unvouched = |(key, entry): &(&QueryKey, &Box<Entry>)| {
+        let is_unvouched = |key: &QueryKey, entry: &Entry| {
             let is_comparable = entry.stamp.as_ref().is_none_or(|held| held.epoch == epoch);
             !(entry.is_vouched && is_comparable) && mutation.touches(key)
         };
-        let keys = self.entries.iter().filter(is_unvouched).map(|(key, _)| key.clone()).collect();
+        let keys =
+            self.entries.iter().filter(|(key, entry)| is_unvouched(key, entry)).map(|(key, _)| key.clone()).collect();
         Unvouched { id, xid, epoch, keys }
     }
 
@@ -683,12 +687,13 @@ impl Client {
         if self.pending.is_empty() {
             return;
         }
-        let is_touched = |(key, entry): &(&QueryKey, &Box<Entry>)| {
+        let is_touched = |key: &QueryKey, entry: &Entry| {
             let mut moved = self.pending.iter().filter(|pending| entry.is_vouched || passed.contains(&pending.id));
             moved.any(|pending| pending.mutation.touches(key))
         };
         let touched = self.entries.iter().filter(|(_, entry)| entry.is_vouched || !passed.is_empty());
-        self.effects.extend(touched.filter(is_touched).map(|(key, _)| Effect::Changed(key.clone())));
+        self.effects
+            .extend(touched.filter(|(key, entry)| is_touched(key, entry)).map(|(key, _)| Effect::Changed(key.clone())));
     }
 
     /// Drops mutations that every value which could show them contains: those in memory, and those that this device
