@@ -21,7 +21,7 @@ pub(crate) use listening::{listen, report, why};
 pub(crate) use looking::{dismiss_notices, notices};
 pub(crate) use sending::{decide, edit, mutate, redo, undo};
 pub(crate) use showing::{
-    Observer, adopt, ensure, invalidate, is_pending, keep_live, keep_ready, learn, outbox, prefetch, retry, view,
+    Observer, adopt, ensure, holds, invalidate, is_pending, keep_live, keep_ready, learn, outbox, prefetch, retry, view,
 };
 
 use crate::catalogue::{Catalogue, Codec};
@@ -78,6 +78,8 @@ struct Driver {
     returned: Cell<u64>,
     /// Whose page this is.
     person: Cell<Option<PersonId>>,
+    /// The person has signed out: until the page is gone it begins nothing more.
+    is_over: Cell<bool>,
     storage: RefCell<Option<Rc<Storage>>>,
     line: Line,
     socket: Socket,
@@ -113,6 +115,7 @@ thread_local! {
         heard_cursor: Cell::new(None),
         returned: Cell::new(0),
         person: Cell::new(None),
+        is_over: Cell::new(false),
         storage: RefCell::default(),
         line: Line::new(),
         socket: Socket::new(),
@@ -451,6 +454,7 @@ pub(crate) fn belongs_to(organizations: Vec<OrganizationId>) {
 pub(crate) async fn forget_person() {
     let driver = driver();
     driver.line.say(Word::SignedOut);
+    driver.is_over.set(true);
     let storage = driver.storage.borrow_mut().take();
     if let Some(storage) = storage {
         storage.close();

@@ -937,9 +937,11 @@ impl Client {
             let Some(entry) = self.entries.get_mut(&key) else { continue };
             entry.is_unwatchable = true;
             entry.refused += 1;
-            // The rights to what is shown may have gone while nobody told us: a read says whether they have.
+            // The rights to what is shown may have gone while nobody told us: a read says whether they have, and until then it
+            // is not shown.
             let is_about_rights = refused.error.kind.is_absence();
             if is_about_rights && entry.value.is_some() && entry.refused <= MOST_REFUSALS {
+                self.hide(&key);
                 self.need_anything(&key, Reason::NotWatched);
             }
         }

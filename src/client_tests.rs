@@ -673,6 +673,20 @@ fn a_refused_watch_is_not_asked_again_and_the_value_is_not_vouched_for() {
     assert_eq!(page.client.stamp_of(&record(1)), Some(stamp("10:10:")));
 }
 
+// Rights became less between a read and its watch: the server knew of no watch that they would have ended.
+#[test]
+fn a_value_whose_watch_is_refused_for_want_of_rights_is_not_shown_until_it_is_read_anew() {
+    let mut page = Page::live();
+    page.act(|client| client.hydrate(&record(1), Ok(number(5, "10:10:"))));
+    page.act(|client| client.observe(&record(1)));
+    let refused = Refused { number: 1, error: ApiError::forbidden("see this") };
+    page.act(|client| client.ticked(Tick { refused: vec![refused], ..tick("12:12:", &[], &[]) }));
+    assert_eq!(page.shown(&record(1)), None);
+    assert!(page.client.view(&record(1)).is_hidden);
+    page.answer(Ok(number(6, "12:12:")));
+    assert_eq!(page.shown(&record(1)), Some(6));
+}
+
 #[test]
 fn without_a_live_connection_the_mutation_itself_says_what_to_read_again() {
     let mut page = Page::default();

@@ -13,6 +13,8 @@ pub mod intent;
 pub mod person;
 pub mod reports;
 pub mod rows;
+#[cfg(feature = "hydrate")]
+pub mod scroll;
 pub mod shell;
 pub mod sync;
 pub mod time;

@@ -55,7 +55,11 @@ export class Screen {
   loads = 0;
   /** What the browser's console said, where it should have stayed silent. */
   readonly complaints: string[] = [];
-  private readonly excused: RegExp[] = [/Service Worker registration blocked by Playwright/];
+  private readonly excused: RegExp[] = [
+    /Service Worker registration blocked by Playwright/,
+    // Chromium's remark on a start that took this machine some seconds, and on every page without JavaScript.
+    /was preloaded using link preload but not used within a few seconds/,
+  ];
 
   constructor(readonly page: Page) {
     page.on('console', (message) => {

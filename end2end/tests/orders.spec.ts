@@ -143,6 +143,26 @@ for (const [sort, key] of [
   });
 }
 
+test('going back to a long list finds it as it was left', async ({ company, open }) => {
+  await fill(company);
+  const ada = await open(company.ada, company.path('orders'));
+  await ada.live();
+  await scrollUntil(ada, /^120 shown$/);
+  await ada.live();
+  const all = await titles(ada);
+  const link = ada.row(all[90]).getByRole('link');
+  await link.scrollIntoViewIfNeeded();
+  const top = async () => (await link.boundingBox())?.y;
+  const before = await top();
+  ada.forgetCalls();
+  await link.click();
+  await expect(title(ada)).toHaveValue(all[90]);
+  await ada.page.goBack();
+  await expect(ada.page.getByText('120 shown')).toBeVisible();
+  await expect.poll(top).toBe(before);
+  expect(ada.reads().filter((read) => read === 'GET orders/list')).toEqual([]);
+});
+
 test('a change moves the later pages too, live', async ({ company, open }) => {
   await fill(company);
   const ada = await open(company.ada, company.path('orders'));

@@ -234,7 +234,7 @@ function mutations(own: Own): Mutation[] {
   return [
     {
       endpoint: 'organizations/create',
-      body: { mutation_id: randomUUID(), id: randomUUID(), name: 'Another' },
+      body: { mutation_id: randomUUID(), id: randomUUID(), name: `Another beside ${own.organization}` },
       texts: { name: 100 },
     },
     {
@@ -408,7 +408,7 @@ async function checksum(...organizations: string[]): Promise<string> {
   ];
   const all = organizations.map((id) => `'${id}'::uuid`).join(', ');
   const sums = parts.map((part) => `(select md5(string_agg(t::text, '' order by t::text)) from ${part} in (${all}))`);
-  return psql(`select concat_ws(' ', ${sums.join(', ')}, (select count(*) from organizations where name = 'Another'));`);
+  return psql(`select concat_ws(' ', ${sums.join(', ')}, (select count(*) from organizations where name = 'Another beside ${organizations[0]}'));`);
 }
 
 async function things(company: Company, person: Person): Promise<Own> {

@@ -10,9 +10,10 @@ use crate::site::Watch;
 use crate::{batch, live, offline, probes};
 use app::request::{Caller, Services};
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
-use axum::middleware::{from_fn, from_fn_with_state, map_response_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use leptos::config::LeptosOptions;
@@ -199,6 +200,7 @@ fn pages(web: &Web, options: LeptosOptions, watch: Watch) -> Router {
     let around_pages = ServiceBuilder::new()
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::new())
+        .layer(from_fn(render_to_the_end))
         .layer(from_fn_with_state(web.clone(), find_caller))
         .layer(from_fn_with_state(web.clone(), find_page_owner));
     let shell = {
@@ -228,9 +230,60 @@ fn pages(web: &Web, options: LeptosOptions, watch: Watch) -> Router {
         .fallback_service(ServiceBuilder::new().layer(around_files()).service(public))
 }
 
+/// A page is rendered to its end, also where the browser has gone meanwhile. Leptos reads it again on other threads when
+/// what it waits for has come; dropped in the middle of that, it would take its values away from under them, and they
+/// would panic. What this costs is bounded by what bounds the reads. Nothing of a page is sent before all of it is there
+/// (`SsrMode::Async`), so it is not kept from anybody.
+async fn render_to_the_end(request: Request, next: Next) -> Response {
+    let rendered = tokio::spawn(async move {
+        let (parts, body) = next.run(request).await.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await?;
+        Ok::<_, axum::Error>(Response::from_parts(parts, Body::from(body)))
+    });
+    match rendered.await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => {
+            tracing::error!(%error, "a page could not be rendered to its end");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+        // The layer around this answers what panicked.
+        Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+    }
+}
+
 fn files(options: &LeptosOptions, folder: &str) -> ServeDir {
     ServeDir::new(std::path::Path::new(&*options.site_root).join(folder))
         .append_index_html_on_directories(false)
         .precompressed_br()
         .precompressed_gzip()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+    use tokio::sync::oneshot;
+    use tower::Service;
+
+    #[tokio::test]
+    async fn a_page_is_rendered_to_its_end_though_nobody_waits_for_it() {
+        let (read, reads) = oneshot::channel::<()>();
+        let (rendered, renders) = oneshot::channel();
+        let channels = Arc::new(std::sync::Mutex::new(Some((reads, rendered))));
+        let page = move || {
+            let channels = channels.lock().ok().and_then(|mut channels| channels.take());
+            async move {
+                let Some((reads, rendered)) = channels else { return };
+                drop(reads.await);
+                let _is_heard = rendered.send(());
+            }
+        };
+        let mut router: Router = Router::new().route("/", get(page)).layer(from_fn(render_to_the_end));
+        let mut request = router.call(Request::new(Body::empty()));
+        assert!((&mut request).now_or_never().is_none(), "it waits for what it reads");
+        tokio::task::yield_now().await;
+        drop(request);
+        let _is_heard = read.send(());
+        assert_eq!(renders.await, Ok(()));
+    }
 }

@@ -126,6 +126,8 @@ pub struct Running {
     pub database: Database,
     pub hub: Arc<Hub>,
     pub pulse: Arc<Pulse>,
+    /// What leads where, as it is served: for tests that look at every route, or go away in the middle of an answer.
+    pub router: axum::Router,
     shutdown: Shutdown,
     web: JoinHandle<()>,
     feed: JoinHandle<()>,
@@ -216,13 +218,14 @@ async fn start_over(
     let feed =
         tokio::spawn(feeding::run(feed, hub.clone(), database.committed.clone(), pulse.clone(), stopping.clone()));
     let housekeeping = tokio::spawn(schema::keep_house_hourly(owner, stopping.clone()));
-    let web = tokio::spawn(serve(listener, router, stopping));
+    let web = tokio::spawn(serve(listener, router.clone(), stopping));
     Ok(Running {
         addr,
         owner_url: owner_url.to_owned(),
         database,
         hub,
         pulse,
+        router,
         shutdown,
         web,
         feed,

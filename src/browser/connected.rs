@@ -109,6 +109,7 @@ impl Driver {
         if let Some(storage) = self.storage.borrow_mut().take() {
             storage.close();
         }
+        self.is_over.set(true);
         // The page is left: nothing that it still does is of use.
         drop(window().location().reload());
     }

@@ -163,6 +163,11 @@ pub(crate) fn view(key: &QueryKey) -> View {
     client.view(key)
 }
 
+/// Whether a value of the key is in memory.
+pub(crate) fn holds(key: &QueryKey) -> bool {
+    driver().client.borrow().view(key).data.is_some()
+}
+
 pub(crate) fn retry(key: &QueryKey) {
     driver().act(|client| client.ask_again(key));
 }

@@ -174,6 +174,9 @@ fn open_within(milliseconds: u32) {
 
 fn open() {
     let driver = driver();
+    if driver.is_over.get() {
+        return;
+    }
     let socket = &driver.socket;
     socket.close();
     let generation = socket.generation.get();

@@ -3,6 +3,8 @@
 use super::query::{Ask, LiveQuery, is_same, use_list};
 use crate::error::ApiError;
 use crate::key::OrganizationId;
+#[cfg(feature = "browser")]
+use crate::key::QueryKey;
 use crate::pages::{Cursor, Page, PageOf, Paged, Pages};
 use leptos::prelude::*;
 use std::collections::HashSet;
@@ -78,7 +80,7 @@ pub fn use_pages<L: Paged>(
     parameters: impl Ask<L::Parameters>,
 ) -> LivePages<L> {
     let asked = Memo::new(move |_| Some((organization(), parameters.ask()?)));
-    let grown = RwSignal::new(None::<Grown<L>>);
+    let grown = RwSignal::new(asked.get_untracked().and_then(recalled::<L>));
     // Asked by its ends once it has neighbours, the first page is another query.
     let is_grown = Memo::new(move |_| grown.with(|grown| grown.as_ref().map(|grown| grown.of.clone())) == asked.get());
     let first = use_list::<L>(
@@ -120,6 +122,44 @@ fn shown<L: Paged>(grown: &Grown<L>, before: Option<&Parts<L::Row>>) -> Parts<L:
         Part { page: page.clone(), value, rows: rows.unwrap_or_default(), error: view.error }
     };
     Parts { parts: grown.pages.as_slice().iter().map(part).collect(), is_previous: false }
+}
+
+/// So many lists are found as they were left.
+#[cfg(feature = "browser")]
+const MOST_OPENED: usize = 8;
+
+#[cfg(feature = "browser")]
+thread_local! {
+    /// The pages of lists that were grown, by the list's key; the latest last.
+    static OPENED: std::cell::RefCell<Vec<(QueryKey, Pages)>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// As the list was when it was last shown, if all of it is still in memory: who comes back to it finds as much of it open as
+/// they left.
+#[cfg(feature = "browser")]
+fn recalled<L: Paged>(of: (OrganizationId, L::Parameters)) -> Option<Grown<L>> {
+    let key = L::list_key(of.0, &of.1);
+    let opened = OPENED.with_borrow(|opened| opened.iter().find(|(known, _)| *known == key).cloned());
+    let (_, pages) = opened?;
+    let is_here = |page: &PageOf| crate::browser::holds(&L::list_key(of.0, &L::turned(&of.1, page.clone())));
+    pages.as_slice().iter().all(is_here).then_some(Grown { of, pages })
+}
+
+#[cfg(not(feature = "browser"))]
+fn recalled<L: Paged>(_: (OrganizationId, L::Parameters)) -> Option<Grown<L>> {
+    None
+}
+
+#[cfg(feature = "browser")]
+fn remember<L: Paged>(grown: &Grown<L>) {
+    let key = L::list_key(grown.of.0, &grown.of.1);
+    OPENED.with_borrow_mut(|opened| {
+        opened.retain(|(known, _)| *known != key);
+        if opened.len() == MOST_OPENED {
+            opened.remove(0);
+        }
+        opened.push((key, grown.pages.clone()));
+    });
 }
 
 #[cfg(not(feature = "browser"))]
@@ -234,8 +274,8 @@ impl<L: Paged> LivePages<L> {
         let Some(place) = untrack(|| self.beyond(end)).filter(|_| !untrack(|| self.is_growing())) else { return };
         let Some(of) = self.asked.get_untracked() else { return };
         let grown = self.grown.get_untracked().filter(|grown| grown.of == of);
-        let pages = grown.map_or_else(|| Pages::new(L::page(&of.1).clone()), |grown| grown.pages);
-        self.turn(Grown { of, pages }, |pages| match end {
+        let grown = grown.unwrap_or_else(|| Grown { pages: Pages::new(L::page(&of.1).clone()), of });
+        self.turn(grown, |pages| match end {
             End::Top => pages.grow_up(&place),
             End::Bottom => pages.grow_down(&place),
         });
@@ -257,12 +297,21 @@ impl<L: Paged> LivePages<L> {
         for same in change(&mut grown.pages) {
             crate::browser::adopt(&key(same.page), &key(same.like));
         }
+        remember(&grown);
         self.grown.set(Some(grown));
     }
 
     /// Observes the pages in view, and takes note of what their values say of their ends.
     fn keep_live(self) {
         crate::browser::learn(crate::catalogue::Codec::list::<L>());
+        Effect::new(move |_| {
+            let Some(of) = self.asked.get() else { return };
+            if self.grown.with_untracked(|grown| grown.as_ref().is_none_or(|grown| grown.of != of))
+                && let Some(grown) = recalled::<L>(of)
+            {
+                self.grown.set(Some(grown));
+            }
+        });
         let observer = crate::browser::Observer::new(super::query::Freshness::Told);
         Effect::new(move |_| {
             let of = self.asked.get();

@@ -78,7 +78,8 @@ pub fn use_virtual_rows(body: NodeRef<Tbody>, count: Memo<usize>) -> VirtualRows
 
 #[cfg(feature = "hydrate")]
 fn follow(body: NodeRef<Tbody>, view: RwSignal<View>, count: Memo<usize>) {
-    use leptos::ev::{resize, scroll};
+    use super::scroll;
+    use leptos::ev;
     use leptos::wasm_bindgen::JsCast;
 
     /// The mean height of the rows that are there: in a narrow window, cards differ by a line.
@@ -109,11 +110,22 @@ fn follow(body: NodeRef<Tbody>, view: RwSignal<View>, count: Memo<usize>) {
                 let is_first = is_measured.try_get_value() == Some(false);
                 is_measured.try_set_value(true);
                 look(is_first);
+                if is_first && let Some(pixels) = scroll::came_back_to() {
+                    // The rows above stand by their measure then.
+                    request_animation_frame(move || window().scroll_to_with_x_and_y(0.0, pixels));
+                }
             });
         }
     });
-    let scrolled = window_event_listener(scroll, move |_| look(false));
-    let resized = window_event_listener(resize, move |_| look(true));
+    let scrolled = window_event_listener(ev::scroll, move |_| {
+        // What scrolls once the table is gone is another page.
+        let is_here = body.try_get_untracked().flatten().is_some_and(|body| body.is_connected());
+        if is_here && let Ok(pixels) = window().scroll_y() {
+            scroll::is_at(pixels);
+            look(false);
+        }
+    });
+    let resized = window_event_listener(ev::resize, move |_| look(true));
     on_cleanup(move || {
         scrolled.remove();
         resized.remove();

@@ -189,6 +189,8 @@ pub fn Workspace() -> impl IntoView {
 fn Frame() -> impl IntoView {
     let place = expect_context::<Place>();
     crate::core_data::keep_core_data(place);
+    #[cfg(feature = "hydrate")]
+    super::scroll::follow_history();
     let pages = move || {
         place.organization.track();
         let all = [

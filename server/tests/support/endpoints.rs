@@ -210,3 +210,51 @@ pub fn without(request: &Value, field: &str) -> Value {
     }
     request
 }
+
+/// What a route answers, and to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Server functions: they are in the list above.
+    Functions,
+    /// The live connection: `live.rs` and `polling.rs` say who is told what.
+    Live,
+    /// A page that shows what is an organization's to its members.
+    Page,
+    /// A page that shows nothing but the person's own.
+    PersonalPage,
+    /// The same for everybody.
+    Public,
+}
+
+/// The routes of the server that are no server functions, with the methods that they take (`*` for any).
+pub fn routes() -> Vec<(&'static str, &'static str, Kind)> {
+    vec![
+        ("/api", "*", Kind::Functions),
+        ("/api/", "*", Kind::Functions),
+        ("/api/{*path}", "*", Kind::Functions),
+        ("/live", "GET,HEAD,POST", Kind::Live),
+        ("/", "GET,HEAD", Kind::PersonalPage),
+        ("/sign-in", "GET,HEAD", Kind::PersonalPage),
+        ("/sign-up", "GET,HEAD", Kind::PersonalPage),
+        ("/organizations", "GET,HEAD", Kind::PersonalPage),
+        ("/join/{token}", "GET,HEAD", Kind::PersonalPage),
+        // Shows the shell alone, and leads on to the orders.
+        ("/o/{organization}", "GET,HEAD", Kind::PersonalPage),
+        ("/o/{organization}/orders", "GET,HEAD", Kind::Page),
+        ("/o/{organization}/orders/{order}", "GET,HEAD", Kind::Page),
+        ("/o/{organization}/projects", "GET,HEAD", Kind::Page),
+        ("/o/{organization}/projects/{project}", "GET,HEAD", Kind::Page),
+        ("/o/{organization}/members", "GET,HEAD", Kind::Page),
+        ("/healthz", "GET,HEAD", Kind::Public),
+        ("/readyz", "GET,HEAD", Kind::Public),
+        ("/metrics", "GET,HEAD", Kind::Public),
+        ("/shell", "GET,HEAD", Kind::Public),
+        ("/sw.js", "GET,HEAD", Kind::Public),
+        ("/pkg", "*", Kind::Public),
+        ("/pkg/", "*", Kind::Public),
+        ("/pkg/{*__private__axum_nest_tail_param}", "*", Kind::Public),
+        // Whatever is no route: public files, and the page that says that there is nothing.
+        ("/", "*", Kind::PersonalPage),
+        ("/{*__private__axum_fallback}", "*", Kind::PersonalPage),
+    ]
+}
