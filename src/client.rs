@@ -836,7 +836,13 @@ impl Client {
         }
         let data = self.entries.get(key).filter(|entry| entry.doubted.is_empty())?.value.clone()?;
         let Stamp { snapshot, epoch } = self.stamp_of(key)?;
-        let contains = self.entries.get(key)?.contains.clone();
+        let mut contains = self.entries.get(key)?.contains.clone();
+        let stamp = Stamp { snapshot, epoch };
+        // Also what is known from the stamp alone: the outbox may not say yet by which transaction it was carried out.
+        let seen = self.pending.iter().filter(|pending| Self::is_in(&stamp, pending) && pending.mutation.touches(key));
+        let unnamed: Vec<_> = seen.map(|pending| pending.id).filter(|id| !contains.contains(id)).collect();
+        contains.extend(unnamed);
+        let Stamp { snapshot, epoch } = stamp;
         Some(Read { data, snapshot, epoch, contains })
     }
 

@@ -1708,6 +1708,18 @@ fn a_value_of_which_nobody_can_tell_whether_it_contains_a_change_is_not_kept() {
     assert_eq!(page.client.current(&record(1)).map(|read| read.contains), Some(vec![id]));
 }
 
+// Found by the simulator, seed 112031: the value was written down before the outbox said that the change in it was done.
+#[test]
+fn a_kept_value_names_what_it_contains_by_its_stamp_too() {
+    let mut page = Page::live();
+    let one = page.show(&record(1), number(5, "10:10:"));
+    let id = page.add(1, 3);
+    let passed = vec![Passed { mutation_id: id, xid: Xid(11) }];
+    page.act(|client| client.ticked(Tick { mutations: passed, ..tick("12:12:", &[(one, &[])], &[]) }));
+    page.answer(Ok(number(8, "12:12:")));
+    assert_eq!(page.client.current(&record(1)).map(|read| read.contains), Some(vec![id]));
+}
+
 // Found by the simulator, seed 81555: the change had been done before a crash of the database, the kept value was read after it.
 #[test]
 fn a_change_of_another_epoch_that_is_gone_from_the_outbox_is_not_laid_over_a_kept_value() {

@@ -648,7 +648,7 @@ impl Client {
     }
 
     /// Whether a value with this stamp is known to contain the mutation.
-    fn is_in(stamp: &Stamp, pending: &Pending) -> bool {
+    pub(super) fn is_in(stamp: &Stamp, pending: &Pending) -> bool {
         match &pending.done {
             Some(Done::By(xid, epochs)) => epochs.iter().any(|epoch| stamp.sees(*xid, *epoch)),
             Some(Done::Before(as_of)) => stamp.covers(as_of),

@@ -425,7 +425,7 @@ impl World {
             Outcome::Value(text, found, outbox) => {
                 let query = self.queries[&text].clone();
                 let value = found.and_then(|read| read.and_then(|json| self.decoded(&query, &json)).ok());
-                self.tabs[tab].act(&self.database, |client| client.restored(&query.key(), value, &outbox))?
+                self.tabs[tab].restored(&query, value, &outbox, &self.database)?
             }
             Outcome::Stamps(stamps) => {
                 let kept = stamps.into_iter().filter_map(|(key, stamp)| Some((catalogue.key(&key)?, stamp))).collect();
