@@ -435,10 +435,10 @@ pub(crate) fn start(path: &'static str, person: PersonId, reports: Reports, cata
         for stored in driver.written_mutations().await {
             driver.learn_of(stored, Sending::Perhaps);
         }
+        driver.act(Client::found_outbox);
         // What came with the page was there before the storage was.
         let held = driver.client.borrow().held();
         held.iter().for_each(|key| driver.keep_current(key));
-        driver.act(Client::found_outbox);
         tabs::join(&driver, person);
         // The first moments belong to what is to be shown.
         let pause = if driver.storage.borrow().is_some() { READ_STAMPS_AFTER } else { 0 };

@@ -759,7 +759,13 @@ impl Client {
                 self.kept.insert(key, stamp);
             }
         }
-        self.wipe_left(self.kept.keys().map(|key| key.organization).collect());
+        // Not what has been made since, which other tabs know of: the server refuses it.
+        let organizations: HashSet<_> = self.kept.keys().map(|key| key.organization).collect();
+        for organization in organizations {
+            if self.has_left(organization) {
+                self.forget_kept(organization);
+            }
+        }
         self.forget_settled();
     }
 
@@ -771,8 +777,8 @@ impl Client {
     }
 
     /// The kept value of the key, if it could be read. It is shown at once; whether it is still right, the server says
-    /// when the key is watched.
-    pub fn restored(&mut self, key: &QueryKey, value: Option<Read<AnyValue>>) {
+    /// when the key is watched. `outbox` names the mutations that were written down when it was read.
+    pub fn restored(&mut self, key: &QueryKey, value: Option<Read<AnyValue>>, outbox: &[MutationId]) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         if entry.kept != Kept::Restoring {
             return; // wiped meanwhile
@@ -784,6 +790,10 @@ impl Client {
                     absence.begins_with(key, &read.data);
                 }
                 self.accept(key, LONG_AGO, read);
+                // It may have been forgotten since the outbox was read: what is forgotten is in all that is kept.
+                let ids = self.pending.iter().map(|pending| pending.id);
+                let gone: Vec<_> = ids.filter(|id| !outbox.contains(id)).collect();
+                gone.into_iter().for_each(|id| self.doubt(id, |doubted| doubted == key));
             }
             Some(_) => {}
             None => {
@@ -817,11 +827,22 @@ impl Client {
         self.entries.iter().filter(|(_, entry)| entry.value.is_some()).map(|(key, _)| key.clone()).collect()
     }
 
-    /// The server's value of the key, with the latest stamp for which it is known to be right: what is to be kept.
+    /// The server's value of the key, with the latest stamp for which it is known to be right: what is to be kept. None where
+    /// nobody can tell of some mutation whether it contains it, or as long as the outbox is not known: who starts with it could not
+    /// tell either.
     pub fn current(&self, key: &QueryKey) -> Option<Read<AnyValue>> {
-        let data = self.entries.get(key)?.value.clone()?;
+        if self.awaiting_outbox.is_some() {
+            return None;
+        }
+        let data = self.entries.get(key).filter(|entry| entry.doubted.is_empty())?.value.clone()?;
         let Stamp { snapshot, epoch } = self.stamp_of(key)?;
-        let contains = self.entries.get(key)?.contains.clone();
+        let mut contains = self.entries.get(key)?.contains.clone();
+        let stamp = Stamp { snapshot, epoch };
+        // Also what is known from the stamp alone: the outbox may not say yet by which transaction it was carried out.
+        let seen = self.pending.iter().filter(|pending| Self::is_in(&stamp, pending) && pending.mutation.touches(key));
+        let unnamed: Vec<_> = seen.map(|pending| pending.id).filter(|id| !contains.contains(id)).collect();
+        contains.extend(unnamed);
+        let Stamp { snapshot, epoch } = stamp;
         Some(Read { data, snapshot, epoch, contains })
     }
 

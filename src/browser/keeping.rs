@@ -70,6 +70,7 @@ impl Driver {
                 }),
                 None => None,
             };
+            let (found, outbox) = found.unzip();
             let json = found.as_ref().map(|read| read.data.clone()).unwrap_or_default();
             let codec = driver.codec(&key);
             let value =
@@ -77,7 +78,7 @@ impl Driver {
             if let Some(read) = &value {
                 driver.note(Some(&key), || What::Taken(Some(read.stamp())));
             }
-            driver.act(|client| client.restored(&key, value));
+            driver.act(|client| client.restored(&key, value, &outbox.unwrap_or_default()));
             driver.client.borrow_mut().came(&key, now());
             driver.weigh(&key, &json);
         });

@@ -239,7 +239,7 @@ impl Client {
         let is_untouched = sending == Sending::NotYet && !self.is_idle_sender;
         self.add(id, mutation, progress, (!is_untouched).then_some(self.last_ticket));
         if sending == Sending::Perhaps {
-            self.doubt(id);
+            self.doubt(id, |_| true);
         }
     }
 
@@ -280,14 +280,14 @@ impl Client {
     }
 
     /// Values that were read before the mutation was known may contain it, or not.
-    fn doubt(&mut self, id: MutationId) {
+    pub(super) fn doubt(&mut self, id: MutationId, is_meant: impl Fn(&QueryKey) -> bool) {
         let Some(pending) = self.pending.iter().find(|pending| pending.id == id) else { return };
-        let is_meant = |(key, entry): &(&QueryKey, &mut Box<Entry>)| {
+        let may_contain = |(key, entry): &(&QueryKey, &mut Box<Entry>)| {
             let read_in = entry.stamp.as_ref().map(|stamp| stamp.epoch);
-            let may_contain = entry.value.is_some() && pending.may_be_done(read_in);
+            let may_contain = is_meant(key) && entry.value.is_some() && pending.may_be_done(read_in);
             may_contain && !entry.contains.contains(&id) && pending.mutation.touches(key)
         };
-        let doubted = self.entries.iter_mut().filter(is_meant).map(|(key, entry)| {
+        let doubted = self.entries.iter_mut().filter(may_contain).map(|(key, entry)| {
             entry.doubted.push(id);
             key.clone()
         });
@@ -385,6 +385,9 @@ impl Client {
         for (id, outcome) in outcomes {
             let Some(place) = self.pending.iter().position(|pending| pending.id == id) else { continue };
             match outcome {
+                // Another sending of what was refused: this says nothing of it.
+                Outcome::NotBegun if !self.pending[place].is_shown() => {}
+                Outcome::Failed(error) if error.kind.is_passing() && !self.pending[place].is_shown() => {}
                 Outcome::Done { answer, after } => {
                     touching.push(self.pending[place].mutation.clone());
                     unvouched.push(self.carried_out(place, answer.xid, &answer.stamp));
@@ -645,7 +648,7 @@ impl Client {
     }
 
     /// Whether a value with this stamp is known to contain the mutation.
-    fn is_in(stamp: &Stamp, pending: &Pending) -> bool {
+    pub(super) fn is_in(stamp: &Stamp, pending: &Pending) -> bool {
         match &pending.done {
             Some(Done::By(xid, epochs)) => epochs.iter().any(|epoch| stamp.sees(*xid, *epoch)),
             Some(Done::Before(as_of)) => stamp.covers(as_of),

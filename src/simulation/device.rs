@@ -27,7 +27,8 @@ pub(super) enum Operation {
 pub(super) enum Outcome {
     Kept(String, Stamp),
     Stamps(Vec<(String, Stamp)>),
-    Value(String, Option<Read<String>>),
+    /// With the mutations that were written down then.
+    Value(String, Option<Read<String>>, Vec<MutationId>),
     Mutations(Vec<Stored>),
 }
 
@@ -118,7 +119,7 @@ impl Device {
             }
             Operation::ReadValue(key) => {
                 let value = self.values.get(&key).cloned();
-                Outcome::Value(key, value)
+                Outcome::Value(key, value, self.mutations.keys().copied().collect())
             }
             Operation::ReadMutations => Outcome::Mutations(self.mutations.values().cloned().collect()),
         };

@@ -325,6 +325,22 @@ impl Tab {
         self.act(database, |client| client.learn(stored.id, write, stored.progress, sending))
     }
 
+    /// What the device kept of the key, or did not. Of a mutation that is no longer in its outbox nobody can tell whether the
+    /// value contains it: that is one read.
+    pub(super) fn restored(
+        &mut self,
+        query: &Query,
+        value: Option<Read<AnyValue>>,
+        outbox: &[MutationId],
+        database: &Database,
+    ) -> Result<Vec<Wish>, String> {
+        let key = query.key();
+        if self.made.iter().any(|made| !outbox.contains(&made.id) && made.write.touches(&key)) {
+            self.excused.insert(query.clone());
+        }
+        self.act(database, |client| client.restored(&key, value, outbox))
+    }
+
     /// The leading tab says how far a mutation has come.
     pub(super) fn follows(
         &mut self,

@@ -422,10 +422,10 @@ impl World {
                 let key = self.queries[&key].key();
                 self.tabs[tab].act(&self.database, |client| client.was_kept(&key, stamp))?
             }
-            Outcome::Value(text, found) => {
+            Outcome::Value(text, found, outbox) => {
                 let query = self.queries[&text].clone();
                 let value = found.and_then(|read| read.and_then(|json| self.decoded(&query, &json)).ok());
-                self.tabs[tab].act(&self.database, |client| client.restored(&query.key(), value))?
+                self.tabs[tab].restored(&query, value, &outbox, &self.database)?
             }
             Outcome::Stamps(stamps) => {
                 let kept = stamps.into_iter().filter_map(|(key, stamp)| Some((catalogue.key(&key)?, stamp))).collect();
@@ -461,13 +461,6 @@ impl World {
         for stored in all {
             self.learns(tab, stored, Sending::Perhaps)?;
         }
-        let held = self.tabs[tab].client.held();
-        let mut held: Vec<_> = held.into_iter().map(|key| key.to_string()).collect();
-        held.sort();
-        for key in held {
-            let key = self.queries[&key].key();
-            self.keeps_at_home(tab, Wish::Keep(key));
-        }
         // A page that came from the server says where the person belongs; one that started without does not.
         let belongs_to = chance.is_multiple_of(2).then(|| self.belongs_to(tab));
         self.home(tab).member(tab).knows_memberships = belongs_to.is_some();
@@ -478,6 +471,13 @@ impl World {
             client.found_outbox();
         })?;
         self.grant(tab, wishes)?;
+        let held = self.tabs[tab].client.held();
+        let mut held: Vec<_> = held.into_iter().map(|key| key.to_string()).collect();
+        held.sort();
+        for key in held {
+            let key = self.queries[&key].key();
+            self.keeps_at_home(tab, Wish::Keep(key));
+        }
         let deed = self.home(tab).joins(tab);
         self.does(tab, deed)?;
         self.begin(tab, Operation::ReadStamps);
