@@ -138,13 +138,14 @@ impl Storage {
     /// A kept value with its stamp, and the mutations that were written down when it was read.
     pub(super) async fn value(&self, key: &str) -> Result<Option<(Read<String>, Vec<MutationId>)>, Error> {
         let transaction = self.database.transaction(&[VALUES, STAMPS, MUTATIONS], TransactionMode::ReadOnly)?;
-        let written = transaction.object_store(MUTATIONS)?.get_all_keys(None, None)?;
+        // One after the other: a request that has ended before it is waited for is waited for in vain.
+        let written = transaction.object_store(MUTATIONS)?.get_all_keys(None, None)?.await?;
         let key = JsValue::from_str(key);
         let stamp = transaction.object_store(STAMPS)?.get(key.clone())?.await?;
         let value = transaction.object_store(VALUES)?.get(key)?.await?;
         let kept = stamp.and_then(|stamp| read::<Kept>(&stamp));
         let id = |key: &JsValue| key.as_string()?.parse().ok().map(MutationId);
-        let outbox = written.await?.iter().filter_map(id).collect();
+        let outbox = written.iter().filter_map(id).collect();
         let found = kept.zip(value.and_then(|value| value.as_string()));
         Ok(found.map(|(Kept { stamp: Stamp { snapshot, epoch }, contains, .. }, data)| {
             (Read { data, snapshot, epoch, contains }, outbox)
