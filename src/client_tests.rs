@@ -452,6 +452,36 @@ fn a_refusal_takes_away_that_one_change_and_keeps_the_rest() {
 }
 
 #[test]
+fn a_change_that_three_others_overtake_fails_alone_and_nothing_jumps_from_there_on() {
+    let mut page = Page::live();
+    page.show(&record(1), number(0, "10:10:"));
+    let ids = [1, 10, 100, 1_000].map(|amount| page.add(1, amount));
+    assert_eq!(page.shown(&record(1)), Some(1_111));
+    page.act(|client| client.failed(ids[0], ApiError::forbidden("add")));
+    assert_eq!(page.shown(&record(1)), Some(1_110));
+    let (mut holds, mut at) = (0, 20);
+    for (id, amount) in ids.into_iter().skip(1).zip([10, 100, 1_000]) {
+        holds += amount;
+        // What it did is heard of before its answer, and once more after it.
+        let echo = tick(&format!("{}:{}:", at + 1, at + 1), &[(1, &[at])], &[]);
+        let passed = vec![Passed { mutation_id: id, xid: Xid(at) }];
+        page.act(|client| client.ticked(Tick { mutations: passed, ..echo.clone() }));
+        assert_eq!(page.shown(&record(1)), Some(1_110));
+        page.act(|client| client.answered(id, &[], answer(at, &format!("{}:{}:", at + 1, at + 1), holds)));
+        assert_eq!(page.shown(&record(1)), Some(1_110));
+        page.act(|client| client.ticked(echo));
+        assert_eq!(page.shown(&record(1)), Some(1_110));
+        at += 1;
+    }
+    // Where an answer cannot tell which of the others it contains, a read does.
+    while !page.fetches.is_empty() {
+        page.answer(Ok(number(1_110, "30:30:")));
+        assert_eq!(page.shown(&record(1)), Some(1_110));
+    }
+    assert!(!page.client.view(&record(1)).is_pending);
+}
+
+#[test]
 fn a_lost_answer_is_asked_for_again_with_the_same_id() {
     let mut page = Page::live();
     page.show(&record(1), number(5, "10:10:"));
