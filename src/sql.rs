@@ -26,6 +26,8 @@ pub struct Database {
     pub feed: PgPool,
     /// Told after each commit of this process, so that the feed need not wait for its next poll.
     pub committed: Arc<Notify>,
+    /// Where transactions are begun, and so connections opened: they live as long as it does, whoever uses them.
+    pub runtime: tokio::runtime::Handle,
 }
 
 /// Who reads or writes: policies and events name this person.
@@ -126,7 +128,7 @@ impl Database {
     /// database has said that it began is forgotten by sqlx, and the connection would go back to the pool inside of it.
     async fn begin(&self, statement: &'static str) -> Result<Transaction<'static, Postgres>, ApiError> {
         let pool = self.app.clone();
-        let begun = tokio::spawn(async move { pool.begin_with(statement).await });
+        let begun = self.runtime.spawn(async move { pool.begin_with(statement).await });
         // It ends early only with the whole program.
         Ok(begun.await.map_err(|_| ApiError::internal())??)
     }

@@ -24,8 +24,10 @@ use millstream::hooks::RequestCache;
 use millstream::hub::Hub;
 use millstream::requests::API;
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::SystemTime;
+use tokio_util::task::LocalPoolHandle;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -200,7 +202,7 @@ fn pages(web: &Web, options: LeptosOptions, watch: Watch) -> Router {
     let around_pages = ServiceBuilder::new()
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::new())
-        .layer(from_fn(render_to_the_end))
+        .layer(from_fn_with_state(renderers(), render_on_one_thread))
         .layer(from_fn_with_state(web.clone(), find_caller))
         .layer(from_fn_with_state(web.clone(), find_page_owner));
     let shell = {
@@ -230,12 +232,20 @@ fn pages(web: &Web, options: LeptosOptions, watch: Watch) -> Router {
         .fallback_service(ServiceBuilder::new().layer(around_files()).service(public))
 }
 
-/// A page is rendered to its end, also where the browser has gone meanwhile. Leptos reads it again on other threads when
-/// what it waits for has come; dropped in the middle of that, it would take its values away from under them, and they
-/// would panic. What this costs is bounded by what bounds the reads. Nothing of a page is sent before all of it is there
-/// (`SsrMode::Async`), so it is not kept from anybody.
-async fn render_to_the_end(request: Request, next: Next) -> Response {
-    let rendered = tokio::spawn(async move {
+/// The threads that render pages.
+fn renderers() -> LocalPoolHandle {
+    LocalPoolHandle::new(std::thread::available_parallelism().map_or(1, NonZero::get))
+}
+
+/// A page is rendered by one thread, and to its end.
+///
+/// Every `Suspense` of a page is a task that reads the page's memos when what it waits for has come. On several threads two of
+/// them come at once, and who reads a memo while the other computes it finds nothing in it (reactive_graph 0.2): it panics,
+/// and the page is never answered. And a page that is dropped where its browser has gone would take its values away from under them. What this
+/// costs is bounded by what bounds the reads. Nothing of a page is sent before all of it is there (`SsrMode::Async`), so it is
+/// not kept from anybody.
+async fn render_on_one_thread(State(renderers): State<LocalPoolHandle>, request: Request, next: Next) -> Response {
+    let rendered = renderers.spawn_pinned(|| async move {
         let (parts, body) = next.run(request).await.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await?;
         Ok::<_, axum::Error>(Response::from_parts(parts, Body::from(body)))
@@ -247,7 +257,10 @@ async fn render_to_the_end(request: Request, next: Next) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
         // The layer around this answers what panicked.
-        Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(), // the server is being stopped
+        },
     }
 }
 
@@ -278,7 +291,8 @@ mod tests {
                 let _is_heard = rendered.send(());
             }
         };
-        let mut router: Router = Router::new().route("/", get(page)).layer(from_fn(render_to_the_end));
+        let mut router: Router =
+            Router::new().route("/", get(page)).layer(from_fn_with_state(renderers(), render_on_one_thread));
         let mut request = router.call(Request::new(Body::empty()));
         assert!((&mut request).now_or_never().is_none(), "it waits for what it reads");
         tokio::task::yield_now().await;

@@ -24,6 +24,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 
@@ -183,7 +184,8 @@ async fn start_over(
     let registry = app::registry();
     boot_check::check(&registry.tables(), &app_pool, &feed_pool).await?;
 
-    let database = Database { app: app_pool, feed: feed_pool, committed: Arc::new(Notify::new()) };
+    let database =
+        Database { app: app_pool, feed: feed_pool, committed: Arc::new(Notify::new()), runtime: Handle::current() };
     let services = Services {
         database: database.clone(),
         cookie: match configuration.cookies() {
