@@ -60,6 +60,7 @@ test('where rights become less, what was shown is gone before the new read answe
   await lesser.arrived;
   await expect(screen.page.getByText('Secret gears')).toHaveCount(0);
   lesser.release();
+  await expect(screen.main.getByRole('alert')).toContainText('There is nothing to see here');
   await expect(screen.page.getByText('Secret gears')).toHaveCount(0);
 });
 

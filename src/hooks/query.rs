@@ -111,9 +111,11 @@ impl<V: Value> LiveQuery<V> {
 
     /// The value as the cache holds it.
     pub(super) fn held(&self) -> Option<Arc<V>> {
-        match self.shown.with(|shown| shown.data.clone()) {
-            Some(data) => Some(data),
-            None => self.loaded()?.ok().map(Arc::new),
+        match self.shown.with(|shown| (shown.data.clone(), shown.error.is_some())) {
+            (Some(data), _) => Some(data),
+            // What the page came with is not shown for what the server refuses now.
+            (None, true) => None,
+            (None, false) => self.loaded()?.ok().map(Arc::new),
         }
     }
 
