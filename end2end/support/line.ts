@@ -1,6 +1,9 @@
 // The line between a page and the server's `/live`, which a test can cut, block, let die, and mend.
 
 import type { Page, WebSocketRoute } from '@playwright/test';
+import type { Person } from './company';
+import type { Screen } from './screen';
+import type { Open } from './test';
 
 type Fault = 'none' | 'blocked' | 'cut';
 
@@ -60,4 +63,20 @@ export class Line {
   mend(): void {
     this.fault = 'none';
   }
+}
+
+interface OnLine {
+  fault?: Fault;
+  /** What else is to be set up before the page is asked for. */
+  before?: (page: Page) => Promise<void>;
+}
+
+/** Opens an address over a line that the test has in its hands. */
+export async function openOnLine(open: Open, person: Person, path: string, on: OnLine = {}): Promise<{ screen: Screen; line: Line }> {
+  let line = new Line();
+  const before = async (page: Page): Promise<void> => {
+    line = await Line.of(page, on.fault);
+    await on.before?.(page);
+  };
+  return { screen: await open(person, path, { before }), line };
 }

@@ -14,7 +14,7 @@ interface Opening extends BrowserContextOptions {
 }
 
 /** Opens an address in a browser of this person's own (of nobody's, where there is none). */
-type Open = (person: Person | null, path: string, opening?: Opening) => Promise<Screen>;
+export type Open = (person: Person | null, path: string, opening?: Opening) => Promise<Screen>;
 
 interface Fixtures {
   people: People;

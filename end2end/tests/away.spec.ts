@@ -5,7 +5,7 @@ import type { Locator } from '@playwright/test';
 import { rename, title } from '../support/acts';
 import type { Company, Order, Person } from '../support/company';
 import { psql } from '../support/database';
-import { Line } from '../support/line';
+import { openOnLine } from '../support/line';
 import type { Screen } from '../support/screen';
 import { expect, test } from '../support/test';
 
@@ -26,15 +26,10 @@ async function turn(screen: Screen, hidden: boolean): Promise<void> {
 
 test('after a cut one line says what others changed, with the list, and takes no focus', async ({ company, open }) => {
   const [gears, pumps, seals] = [await company.order('Gears'), await company.order('Pumps'), await company.order('Seals')];
-  let wire: Line | undefined;
-  const ada = await open(company.ada, company.path('orders'), {
-    before: async (page) => {
-      wire = await Line.of(page);
-    },
-  });
+  const { screen: ada, line: wire } = await openOnLine(open, company.ada, company.path('orders'));
   await ada.live();
   await expect(line(ada)).toHaveCount(0);
-  await wire?.cut();
+  await wire.cut();
   await expect(ada.html).toHaveAttribute('data-connection', 'reconnecting');
   await renames(company.ben, company, gears, 'Gears of Ben');
   await renames(company.ben, company, pumps, 'Pumps of Ben');
@@ -48,7 +43,7 @@ test('after a cut one line says what others changed, with the list, and takes no
     customer_id: company.customers[0].id,
   });
   await ada.page.getByRole('button', { name: 'New order' }).focus();
-  wire?.mend();
+  wire.mend();
 
   await expect(line(ada)).toContainText('3 changes while you were away', { timeout: 20_000 });
   await expect(ada.page.getByRole('button', { name: 'New order' })).toBeFocused();

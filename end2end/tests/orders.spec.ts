@@ -4,7 +4,7 @@ import { scrollUntil, title } from '../support/acts';
 import type { Company } from '../support/company';
 import { psql } from '../support/database';
 import type { Screen } from '../support/screen';
-import { expect, test } from '../support/test';
+import { expect, type Open, test } from '../support/test';
 
 /** 120 orders, half of them of one moment, so that only their ids tell them apart. */
 async function fill(company: Company): Promise<void> {
@@ -143,13 +143,19 @@ for (const [sort, key] of [
   });
 }
 
-test('going back to a long list finds it as it was left', async ({ company, open }) => {
+/** A list whose pages are all open, with the titles in it. */
+async function wholeList(company: Company, open: Open): Promise<{ ada: Screen; all: string[] }> {
   await fill(company);
   const ada = await open(company.ada, company.path('orders'));
   await ada.live();
   await scrollUntil(ada, /^120 shown$/);
   await ada.live();
   const all = await titles(ada);
+  return { ada, all };
+}
+
+test('going back to a long list finds it as it was left', async ({ company, open }) => {
+  const { ada, all } = await wholeList(company, open);
   const link = ada.row(all[90]).getByRole('link');
   await link.scrollIntoViewIfNeeded();
   const top = async () => (await link.boundingBox())?.y;
@@ -164,12 +170,7 @@ test('going back to a long list finds it as it was left', async ({ company, open
 });
 
 test('a change moves the later pages too, live', async ({ company, open }) => {
-  await fill(company);
-  const ada = await open(company.ada, company.path('orders'));
-  await ada.live();
-  await scrollUntil(ada, /^120 shown$/);
-  await ada.live();
-  const all = await titles(ada);
+  const { ada, all } = await wholeList(company, open);
   await psql(`delete from sales_orders where organization_id = :'it' and title = :'title';`, { it: company.id, title: all[110] });
   await expect(ada.row(all[110])).toHaveCount(0);
   await expect.poll(() => titles(ada)).toEqual(all.filter((_, at) => at !== 110));

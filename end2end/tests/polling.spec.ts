@@ -3,20 +3,13 @@
 import { title } from '../support/acts';
 import { psql } from '../support/database';
 import type { Person } from '../support/company';
-import { Line } from '../support/line';
+import { type Line, openOnLine } from '../support/line';
 import type { Screen } from '../support/screen';
-import { expect, test } from '../support/test';
-
-type Open = (person: Person, path: string, opening: { before: (page: Screen['page']) => Promise<void> }) => Promise<Screen>;
+import { expect, type Open, test } from '../support/test';
 
 /** A page whose network lets no socket through, and time that can be moved. */
 async function blocked(open: Open, person: Person, path: string): Promise<{ screen: Screen; line: Line }> {
-  let line = new Line();
-  const before = async (page: Screen['page']) => {
-    line = await Line.of(page, 'blocked');
-    await page.clock.install();
-  };
-  const screen = await open(person, path, { before });
+  const { screen, line } = await openOnLine(open, person, path, { fault: 'blocked', before: (page) => page.clock.install() });
   await screen.hydrated();
   return { screen, line };
 }
@@ -65,15 +58,10 @@ test('two people whose networks let no WebSocket through see each other’s chan
 
 test('a page whose sockets are cut in its midst goes on by HTTP and misses nothing', async ({ company, open }) => {
   const order = await company.order('Couplings');
-  let line: Line | undefined;
-  const ada = await open(company.ada, company.path('orders'), {
-    before: async (page) => {
-      line = await Line.of(page);
-    },
-  });
+  const { screen: ada, line } = await openOnLine(open, company.ada, company.path('orders'));
   await ada.live();
   ada.forgetCalls();
-  await line?.block();
+  await line.block();
   await psql(`update sales_orders set title = 'Couplings, rigid' where id = :'order';`, { order: order.id });
   await expect(ada.row('Couplings, rigid')).toBeVisible({ timeout: 15_000 });
   await expect(ada.html).toHaveAttribute('data-connection', 'polling');

@@ -2,7 +2,7 @@
 
 import { createOrder, status, title } from '../support/acts';
 import { psql, rows } from '../support/database';
-import { Line } from '../support/line';
+import { openOnLine } from '../support/line';
 import { expect, test } from '../support/test';
 
 test('after five seconds without a connection the screen is right again, and only what changed was fetched', async ({
@@ -12,16 +12,11 @@ test('after five seconds without a connection the screen is right again, and onl
   const order = await company.order('Couplings');
   await company.line(order, 'Coupling, rigid', 2);
   const other = await company.order('Clutches');
-  let line: Line | undefined;
-  const ada = await open(company.ada, company.path(`orders/${order.id}`), {
-    before: async (page) => {
-      line = await Line.of(page);
-    },
-  });
+  const { screen: ada, line } = await openOnLine(open, company.ada, company.path(`orders/${order.id}`));
   await ada.live();
   ada.forgetCalls();
 
-  await line?.cut();
+  await line.cut();
   const cutAt = Date.now();
   await expect(ada.html).toHaveAttribute('data-connection', 'reconnecting');
   await expect(ada.page.getByRole('status').filter({ hasText: 'Reconnecting' })).toBeVisible();
@@ -34,9 +29,9 @@ test('after five seconds without a connection the screen is right again, and onl
   );
   // The page keeps knocking; it is let in with the first attempt after five seconds.
   await expect.poll(() => Date.now() - cutAt, { timeout: 10_000 }).toBeGreaterThanOrEqual(5_000);
-  expect(line?.attempts, 'attempts while the line was cut').toBeGreaterThan(2);
+  expect(line.attempts, 'attempts while the line was cut').toBeGreaterThan(2);
   expect(ada.made(), 'reads while nothing could vouch for them').toEqual([]);
-  line?.mend();
+  line.mend();
 
   await expect(ada.html).toHaveAttribute('data-connection', 'live', { timeout: 20_000 });
   await expect(title(ada)).toHaveValue('Couplings, flexible');
@@ -56,17 +51,12 @@ test('after five seconds without a connection the screen is right again, and onl
 
 test('a connection that was cut while nothing happened comes back without a fetch', async ({ company, open }) => {
   const order = await company.order('Bushings');
-  let line: Line | undefined;
-  const ada = await open(company.ada, company.path('orders'), {
-    before: async (page) => {
-      line = await Line.of(page);
-    },
-  });
+  const { screen: ada, line } = await openOnLine(open, company.ada, company.path('orders'));
   await ada.live();
   ada.forgetCalls();
-  await line?.cut();
+  await line.cut();
   await expect(ada.html).toHaveAttribute('data-connection', 'reconnecting');
-  line?.mend();
+  line.mend();
   await ada.live();
 
   // A later change is the first that is fetched.
@@ -77,19 +67,14 @@ test('a connection that was cut while nothing happened comes back without a fetc
 
 test('what one does without a live connection is shown, sent and confirmed all the same', async ({ company, open }) => {
   await company.order('There already');
-  let line: Line | undefined;
-  const ada = await open(company.ada, company.path('orders'), {
-    before: async (page) => {
-      line = await Line.of(page);
-    },
-  });
+  const { screen: ada, line } = await openOnLine(open, company.ada, company.path('orders'));
   await ada.live();
-  await line?.cut();
+  await line.cut();
   await expect(ada.html).toHaveAttribute('data-connection', 'reconnecting');
   await createOrder(ada, 'Made in the dark', 'Cedar Tools');
   await expect(ada.row('Made in the dark')).not.toHaveAttribute('data-pending');
   await expect(ada.row('Made in the dark')).toContainText('SO-0002');
-  line?.mend();
+  line.mend();
   await ada.live();
   await expect(ada.row('Made in the dark')).toHaveCount(1);
   expect(await rows(`select 1 from sales_orders where organization_id = :'it'`, { it: company.id })).toHaveLength(2);

@@ -2,7 +2,7 @@
 
 import { status, title } from '../support/acts';
 import { psql, rows } from '../support/database';
-import { Line } from '../support/line';
+import { openOnLine } from '../support/line';
 import { PASSWORD } from '../support/company';
 import { expect, test } from '../support/test';
 
@@ -11,21 +11,15 @@ test('after an hour’s sleep a connection that died unnoticed is replaced at on
   open,
 }) => {
   const order = await company.order('Couplings');
-  let line: Line | undefined;
-  const ada = await open(company.ada, company.path('orders'), {
-    before: async (page) => {
-      line = await Line.of(page);
-      await page.clock.install();
-    },
-  });
+  const { screen: ada, line } = await openOnLine(open, company.ada, company.path('orders'), { before: (page) => page.clock.install() });
   await ada.live();
   ada.forgetCalls();
-  line?.die();
+  line.die();
   await psql(`update sales_orders set title = 'Couplings, rigid' where id = :'order';`, { order: order.id });
   await ada.page.clock.fastForward('01:00:00');
   await expect(ada.row('Couplings, rigid')).toBeVisible({ timeout: 10_000 });
   await ada.live();
-  expect(line?.attempts).toBe(2);
+  expect(line.attempts).toBe(2);
   expect(ada.made()).toEqual(['GET orders/list']);
 });
 
@@ -46,14 +40,9 @@ test('who comes back to a page whose connection stands causes no read and no sec
 
 test('who comes back to a page whose connection has died unnoticed has another in a few seconds', async ({ company, open }) => {
   const order = await company.order('Couplings');
-  let line: Line | undefined;
-  const ada = await open(company.ada, company.path('orders'), {
-    before: async (page) => {
-      line = await Line.of(page);
-    },
-  });
+  const { screen: ada, line } = await openOnLine(open, company.ada, company.path('orders'));
   await ada.live();
-  line?.die();
+  line.die();
   await psql(`update sales_orders set title = 'Couplings, rigid' where id = :'order';`, { order: order.id });
   await ada.page.evaluate(() => window.dispatchEvent(new Event('focus')));
   await expect(ada.row('Couplings, rigid')).toBeVisible({ timeout: 8_000 });
