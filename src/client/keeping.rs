@@ -22,8 +22,12 @@ impl Client {
     /// The mutations that this device keeps have been learned of: what was done is known before anything is read that may
     /// contain it. A kept value may be looked for by its key, long before all stamps are known.
     pub fn found_outbox(&mut self) {
-        let organizations = self.pending.iter().map(|pending| pending.mutation.organization()).collect();
-        self.wipe_left(organizations);
+        let organizations: HashSet<_> = self.pending.iter().map(|pending| pending.mutation.organization()).collect();
+        for organization in organizations {
+            if self.has_left(organization) {
+                self.wipe(organization);
+            }
+        }
         for key in self.awaiting_outbox.take().unwrap_or_default() {
             self.find_first(&key);
             self.fetch_if_needed(&key);
@@ -115,15 +119,19 @@ impl Client {
         if self.awaiting_outbox.is_some() {
             return None;
         }
-        let data = self.entries.get(key).filter(|entry| entry.doubted.is_empty())?.value.clone()?;
-        let Stamp { snapshot, epoch } = self.stamp_of(key)?;
-        let mut contains = self.entries.get(key)?.contains.clone();
-        let stamp = Stamp { snapshot, epoch };
+        let entry = self.entries.get(key).filter(|entry| entry.doubted.is_empty())?;
+        let data = entry.value.clone()?;
+        let stamp = self.effective(entry)?;
+        let mut contains = entry.contains.clone();
         // Also what is known from the stamp alone: the outbox may not say yet by which transaction it was carried out.
-        let seen = self.pending.iter().filter(|pending| Self::is_in(&stamp, pending) && pending.mutation.touches(key));
-        let unnamed: Vec<_> = seen.map(|pending| pending.id).filter(|id| !contains.contains(id)).collect();
-        contains.extend(unnamed);
-        let Stamp { snapshot, epoch } = stamp;
+        for pending in
+            self.pending.iter().filter(|pending| Self::is_in(stamp, pending) && pending.mutation.touches(key))
+        {
+            if !contains.contains(&pending.id) {
+                contains.push(pending.id);
+            }
+        }
+        let Stamp { snapshot, epoch } = stamp.clone();
         Some(Read { data, snapshot, epoch, contains })
     }
 }

@@ -81,15 +81,6 @@ impl Client {
         }
     }
 
-    /// Of these organizations something was found on this device: of those that the person has left it goes.
-    pub(super) fn wipe_left(&mut self, found: HashSet<OrganizationId>) {
-        for organization in found {
-            if self.has_left(organization) {
-                self.wipe(organization);
-            }
-        }
-    }
-
     pub(super) fn has_left(&self, organization: OrganizationId) -> bool {
         match self.belongs.get(&organization) {
             Some(belonging) => *belonging == Belonging::Left,
@@ -110,7 +101,7 @@ impl Client {
         }
     }
 
-    fn wipe(&mut self, organization: OrganizationId) {
+    pub(super) fn wipe(&mut self, organization: OrganizationId) {
         if let Some(absence) = &mut self.absence {
             absence.forget(organization);
         }
