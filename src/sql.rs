@@ -71,9 +71,11 @@ struct Sent {
     payload_hash: Vec<u8>,
 }
 
-/// What is known of a mutation that has been carried out or refused.
+/// What is known of a mutation that has been carried out or refused, and in which snapshot.
 #[derive(sqlx::FromRow)]
 struct Stored {
+    snapshot: String,
+    epoch: Option<Uuid>,
     payload_hash: Vec<u8>,
     xid: Option<String>,
     answer: Option<Value>,
@@ -82,6 +84,9 @@ struct Stored {
     rights: Option<Value>,
     rights_now: Option<Value>,
 }
+
+/// What a stamped read begins with.
+const READ: &str = "begin isolation level repeatable read read only";
 
 const REFUSED_BEFORE: &str = "This was refused when it was sent first, and what you may see has changed since. \
                               If you still want it, make the change again.";
@@ -111,7 +116,7 @@ impl Database {
             .await?
         };
         let outcome = body(&mut transaction).await;
-        transaction.commit().await?;
+        end_read(transaction);
         match outcome {
             Ok(data) => Ok(Read {
                 data,
@@ -135,7 +140,7 @@ impl Database {
 
     async fn begin_read(&self, actor: Actor) -> Result<(Transaction<'static, Postgres>, Stamp), ApiError> {
         loop {
-            let mut transaction = self.begin("begin isolation level repeatable read read only").await?;
+            let mut transaction = self.begin(READ).await?;
             let (_, snapshot, epoch): (String, String, Option<Uuid>) = sqlx::query_as(
                 "select set_config('millstream.person', $1, true), pg_current_snapshot()::text,
                    (select epoch from millstream.epoch)",
@@ -143,13 +148,37 @@ impl Database {
             .bind(actor.setting())
             .fetch_one(&mut *transaction)
             .await?;
-            if let Some(epoch) = epoch {
-                return Ok((transaction, Stamp { snapshot: parsed(&snapshot)?, epoch: Epoch(epoch) }));
+            match stamp(&snapshot, epoch)? {
+                Some(stamp) => return Ok((transaction, stamp)),
+                None => self.begin_epoch(transaction).await?,
             }
-            // PostgreSQL crashed since the last read: another epoch begins before anything is stamped again.
-            transaction.rollback().await?;
-            sqlx::query("select millstream.ensure_epoch()").execute(&self.app).await?;
         }
+    }
+
+    async fn begin_answer(&self, sent: &Sent) -> Result<(Transaction<'static, Postgres>, Stamp, Stored), ApiError> {
+        loop {
+            let mut transaction = self.begin(READ).await?;
+            let stored: Stored = sqlx::query_as(
+                "select snapshot, epoch, payload_hash, xid, answer, refusal, rights, rights_now
+                 from millstream.begin_answer($1, $2, $3)",
+            )
+            .bind(sent.person.0)
+            .bind(sent.mutation.0)
+            .bind(sent.about.map(|organization| organization.0))
+            .fetch_one(&mut *transaction)
+            .await?;
+            match stamp(&stored.snapshot, stored.epoch)? {
+                Some(stamp) => return Ok((transaction, stamp, stored)),
+                None => self.begin_epoch(transaction).await?,
+            }
+        }
+    }
+
+    /// PostgreSQL crashed since the last read: another epoch begins before anything is stamped again.
+    async fn begin_epoch(&self, unstamped: Transaction<'static, Postgres>) -> Result<(), ApiError> {
+        unstamped.rollback().await?;
+        sqlx::query("select millstream.ensure_epoch()").execute(&self.app).await?;
+        Ok(())
     }
 
     /// Carries a mutation out once, however often it is sent: `change` runs in the transaction that first brings its
@@ -234,26 +263,17 @@ impl Database {
     /// the mutation stored its own first.
     async fn answer<T: Serialize + DeserializeOwned>(
         &self,
-        Sent { person, mutation, about, payload_hash }: Sent,
+        sent: Sent,
         read: impl for<'c> FnOnce(&'c mut PgConnection) -> Step<'c, T>,
     ) -> Result<Written<T>, ApiError> {
-        let (mut transaction, stamp) = self.begin_read(Actor::Person(person)).await?;
-        let stored: Stored = sqlx::query_as(
-            "select payload_hash, xid::text as xid, answer, refusal, rights, millstream.watch_rights($1, $3) as rights_now
-             from millstream.mutations where person_id = $1 and mutation_id = $2",
-        )
-        .bind(person.0)
-        .bind(mutation.0)
-        .bind(about.map(|organization| organization.0))
-        .fetch_one(&mut *transaction)
-        .await?;
-        if stored.payload_hash != payload_hash {
+        let (mut transaction, stamp, stored) = self.begin_answer(&sent).await?;
+        if stored.payload_hash != sent.payload_hash {
             return Err(ApiError {
                 kind: Kind::Conflict,
                 ..ApiError::field("mutation_id", "was already used for something else")
             });
         }
-        if about.is_some() && stored.rights_now.is_none() {
+        if sent.about.is_some() && stored.rights_now.is_none() {
             return Err(ApiError::not_found("organization"));
         }
         let may_be_told = stored.rights == stored.rights_now;
@@ -266,7 +286,7 @@ impl Database {
             return serde_json::from_value(answer).map_err(|_| ApiError::internal());
         }
         let data = read(&mut transaction).await?;
-        transaction.commit().await?;
+        end_read(transaction);
         let xid = stored.xid.map(|text| text.parse().map(Xid)).transpose().map_err(|_| ApiError::internal())?;
         let written = Written { data, xid, snapshot: stamp.snapshot, epoch: stamp.epoch };
         if is_stored {
@@ -275,8 +295,8 @@ impl Database {
         let json = serde_json::to_value(&written).map_err(|_| ApiError::internal())?;
 
         let before: Option<Value> = sqlx::query_scalar("select millstream.store_answer($1, $2, $3, $4)")
-            .bind(person.0)
-            .bind(mutation.0)
+            .bind(sent.person.0)
+            .bind(sent.mutation.0)
             .bind(&json)
             .bind(stored.rights_now)
             .fetch_one(&self.app)
@@ -305,11 +325,19 @@ impl Database {
     }
 }
 
-fn parsed(snapshot: &str) -> Result<Snapshot, ApiError> {
-    snapshot.parse().map_err(|error| {
+/// Ends a transaction that has nothing to commit: nobody waits for it, the pool rolls it back.
+fn end_read(transaction: Transaction<'static, Postgres>) {
+    drop(transaction);
+}
+
+/// None where there is no epoch: nothing is stamped then.
+fn stamp(snapshot: &str, epoch: Option<Uuid>) -> Result<Option<Stamp>, ApiError> {
+    let Some(epoch) = epoch else { return Ok(None) };
+    let snapshot: Snapshot = snapshot.parse().map_err(|error| {
         tracing::error!(%error, "PostgreSQL gave a snapshot that cannot be read");
         ApiError::internal()
-    })
+    })?;
+    Ok(Some(Stamp { snapshot, epoch: Epoch(epoch) }))
 }
 
 impl From<sqlx::Error> for ApiError {

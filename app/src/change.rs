@@ -86,7 +86,7 @@ impl Disputes {
 }
 
 #[cfg(feature = "ssr")]
-pub use checking::Update;
+pub use checking::{Update, Verdict};
 
 #[cfg(feature = "ssr")]
 mod checking {
@@ -121,20 +121,36 @@ mod checking {
             Some(change.to.clone())
         }
 
-        /// Whether anything is to be written.
-        ///
-        /// # Errors
-        /// 409 with `current`, if a field is no longer what the person saw.
-        pub fn finish(self, current: &impl serde::Serialize) -> Result<bool, ApiError> {
-            if self.conflicts.is_empty() {
-                return Ok(self.is_changed);
+        /// What is to be done, once all fields have been compared.
+        pub fn verdict(self) -> Verdict {
+            if !self.conflicts.is_empty() {
+                Verdict::Disputed(Disputed(self.conflicts))
+            } else if self.is_changed {
+                Verdict::Changed
+            } else {
+                Verdict::Unchanged
             }
-            let names: Vec<_> = self.conflicts.keys().map(String::as_str).collect();
-            Err(ApiError {
-                fields: self.conflicts.clone(),
-                current: serde_json::to_value(current).ok(),
-                ..ApiError::new(Kind::Conflict, format!("Somebody else changed the {} first.", names.join(" and the ")))
-            })
+        }
+    }
+
+    /// What becomes of an update.
+    pub enum Verdict {
+        Changed,
+        /// It asks for what already is.
+        Unchanged,
+        Disputed(Disputed),
+    }
+
+    /// The fields that are no longer what the person saw, with the reason.
+    pub struct Disputed(BTreeMap<String, String>);
+
+    impl Disputed {
+        /// 409, with the row as it is now.
+        pub fn over(self, current: &impl serde::Serialize) -> ApiError {
+            let names: Vec<_> = self.0.keys().map(String::as_str).collect();
+            let message = format!("Somebody else changed the {} first.", names.join(" and the "));
+            let current = serde_json::to_value(current).ok();
+            ApiError { fields: self.0, current, ..ApiError::new(Kind::Conflict, message) }
         }
     }
 }

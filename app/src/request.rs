@@ -127,6 +127,14 @@ pub async fn require(
         .bind(action.name())
         .fetch_one(transaction)
         .await?;
+    granted(may, module, action)
+}
+
+/// The same for a statement that asks `millstream.may` itself, beside what it reads.
+///
+/// # Errors
+/// As [`require`].
+pub fn granted(may: Option<bool>, module: Module, action: Action) -> Result<(), ApiError> {
     match may {
         Some(true) => Ok(()),
         Some(false) => Err(ApiError::forbidden(&format!("{} {}", action.label(), module.label()))),

@@ -156,6 +156,10 @@ fn options_of(owner: &PgConnectOptions, role: Role, password: Option<&str>) -> P
         ("lock_timeout", "5s"),
         ("idle_in_transaction_session_timeout", "15s"),
     ]);
+    let options = match role {
+        Role::App => options,
+        Role::Feed => options.options(millstream::feed::CONNECTION_SETTINGS),
+    };
     match password {
         Some(password) => options.password(password),
         None => options,

@@ -1,14 +1,15 @@
 //! The statements behind `/api/orders`. Each runs as the person, under row-level security; keyset pages, one index an
 //! order of the list.
 
-use super::{Line, LineChanges, LineId, Order, OrderChanges, OrderId, OrderPage, OrderRow, START, Sort, Status};
-use crate::change::Update;
+use super::{LineChanges, LineId, Order, OrderChanges, OrderId, OrderPage, OrderRow, START, Sort, Status};
+use crate::change::{Update, Verdict};
 use crate::customers::CustomerId;
-use crate::request::{require, text};
+use crate::request::{granted, require, text};
 use crate::tenancy::{Action, Module, is_member};
 use millstream::sql::{Database, Outcome, Step, step};
 use millstream::{ApiError, MutationId, OrganizationId, PersonId, Written};
 use serde::Serialize;
+use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 use time::Date;
 use uuid::Uuid;
@@ -295,52 +296,39 @@ pub(super) async fn order(
     organization: OrganizationId,
     id: OrderId,
 ) -> Result<Order, ApiError> {
-    require(transaction, organization, Module::Sales, Action::View).await?;
     let row = sqlx::query(
-        "select o.id, o.number, o.title, o.status, o.customer_id, c.name as customer,
+        "select rights.may, o.id, o.number, o.title, o.status, o.customer_id, c.name as customer,
            o.assignee_id, assignee.name as assignee, o.due_on,
            (extract(epoch from o.created_at) * 1000)::bigint as created_at,
            (extract(epoch from o.updated_at) * 1000)::bigint as updated_at,
-           o.updated_by, updater.name as updated_by_name, creator.name as created_by_name
-         from sales_orders o
-         join customers c on c.organization_id = o.organization_id and c.id = o.customer_id
-         left join profiles assignee on assignee.id = o.assignee_id
-         left join profiles updater on updater.id = o.updated_by
-         left join profiles creator on creator.id = o.created_by
-         where o.organization_id = $1 and o.id = $2",
+           o.updated_by, updater.name as updated_by_name, creator.name as created_by_name,
+           (select coalesce(jsonb_agg(jsonb_build_object(
+              'id', l.id, 'position', l.position, 'description', l.description, 'quantity', l.quantity, 'unit', l.unit,
+              'updated_at', (extract(epoch from l.updated_at) * 1000)::bigint, 'updated_by', l.updated_by,
+              'updated_by_name', by.name) order by l.position, l.id), '[]')
+            from sales_order_lines l left join profiles by on by.id = l.updated_by
+            where l.order_id = o.id) as lines
+         from (select millstream.may($1, $3, $4) as may) rights
+         left join (
+           sales_orders o
+           join customers c on c.organization_id = o.organization_id and c.id = o.customer_id
+           left join profiles assignee on assignee.id = o.assignee_id
+           left join profiles updater on updater.id = o.updated_by
+           left join profiles creator on creator.id = o.created_by
+         ) on o.organization_id = $1 and o.id = $2",
     )
     .bind(organization.0)
     .bind(id.0)
-    .fetch_optional(&mut *transaction)
-    .await?
-    .ok_or_else(|| ApiError::not_found("order"))?;
-    let lines = sqlx::query(
-        "select l.id, l.position, l.description, l.quantity, l.unit,
-           (extract(epoch from l.updated_at) * 1000)::bigint as updated_at, l.updated_by, updater.name as updated_by_name
-         from sales_order_lines l left join profiles updater on updater.id = l.updated_by
-         where l.order_id = $1
-         order by l.position, l.id",
-    )
-    .bind(id.0)
-    .fetch_all(&mut *transaction)
+    .bind(Module::Sales.name())
+    .bind(Action::View.name())
+    .fetch_one(&mut *transaction)
     .await?;
-    let lines = lines.iter().map(|line| {
-        Ok(Line {
-            id: LineId(line.try_get("id")?),
-            position: line.try_get("position")?,
-            description: line.try_get("description")?,
-            quantity: line.try_get("quantity")?,
-            unit: line.try_get("unit")?,
-            updated_at: line.try_get("updated_at")?,
-            updated_by: line.try_get::<Option<Uuid>, _>("updated_by")?.map(PersonId),
-            updated_by_name: line.try_get("updated_by_name")?,
-        })
-    });
-    Ok(Order {
-        row: order_row(&row)?,
-        created_by_name: row.try_get("created_by_name")?,
-        lines: lines.collect::<Result<_, ApiError>>()?,
-    })
+    granted(row.try_get("may")?, Module::Sales, Action::View)?;
+    if row.try_get::<Option<Uuid>, _>("id")?.is_none() {
+        return Err(ApiError::not_found("order"));
+    }
+    let Json(lines) = row.try_get("lines")?;
+    Ok(Order { row: order_row(&row)?, created_by_name: row.try_get("created_by_name")?, lines })
 }
 
 pub(super) struct NewOrder {
@@ -423,21 +411,45 @@ pub(crate) async fn order_exists(
         .await
 }
 
-/// Locks the order for this transaction, after the right to change it is known.
+/// What of a locked order may be changed.
+struct Locked {
+    title: String,
+    status: Status,
+    customer_id: CustomerId,
+    assignee_id: Option<PersonId>,
+    due_on: Option<Date>,
+}
+
+/// Locks the order for this transaction, if the person may change it: the policies keep others from locking it.
 async fn lock(
     transaction: &mut PgConnection,
     organization: OrganizationId,
     id: OrderId,
-    action: Action,
-) -> Result<(), ApiError> {
-    require(transaction, organization, Module::Sales, action).await?;
-    let found: Option<Uuid> =
-        sqlx::query_scalar("select id from sales_orders where organization_id = $1 and id = $2 for update")
-            .bind(organization.0)
-            .bind(id.0)
-            .fetch_optional(transaction)
-            .await?;
-    found.map(|_| ()).ok_or_else(|| ApiError::not_found("order"))
+) -> Result<Locked, ApiError> {
+    let row = sqlx::query(
+        "select rights.may, o.id, o.title, o.status, o.customer_id, o.assignee_id, o.due_on
+         from (select millstream.may($1, $3, $4) as may) rights
+         left join lateral (
+           select * from sales_orders where organization_id = $1 and id = $2 for update
+         ) o on true",
+    )
+    .bind(organization.0)
+    .bind(id.0)
+    .bind(Module::Sales.name())
+    .bind(Action::Update.name())
+    .fetch_one(transaction)
+    .await?;
+    granted(row.try_get("may")?, Module::Sales, Action::Update)?;
+    if row.try_get::<Option<Uuid>, _>("id")?.is_none() {
+        return Err(ApiError::not_found("order"));
+    }
+    Ok(Locked {
+        title: row.try_get("title")?,
+        status: row.try_get::<&str, _>("status")?.parse()?,
+        customer_id: CustomerId(row.try_get("customer_id")?),
+        assignee_id: row.try_get::<Option<Uuid>, _>("assignee_id")?.map(PersonId),
+        due_on: row.try_get("due_on")?,
+    })
 }
 
 pub(super) async fn update(
@@ -446,18 +458,20 @@ pub(super) async fn update(
     id: OrderId,
     changes: OrderChanges,
 ) -> Result<Outcome, ApiError> {
-    lock(transaction, organization, id, Action::Update).await?;
-    let current = order(transaction, organization, id).await?;
-    let row = &current.row;
+    let locked = lock(transaction, organization, id).await?;
     let mut update = Update::default();
-    let title = update.field("title", &changes.title, &row.title);
+    let title = update.field("title", &changes.title, &locked.title);
     let title = title.map(|title| text("title", &title, 200)).transpose()?;
-    let status = update.field("status", &changes.status, &row.status);
-    let customer = update.field("customer_id", &changes.customer_id, &row.customer_id);
-    let assignee = update.field("assignee_id", &changes.assignee_id, &row.assignee_id);
-    let due_on = update.field("due_on", &changes.due_on, &row.due_on);
-    if !update.finish(&current)? {
-        return Ok(Outcome::Unchanged);
+    let status = update.field("status", &changes.status, &locked.status);
+    let customer = update.field("customer_id", &changes.customer_id, &locked.customer_id);
+    let assignee = update.field("assignee_id", &changes.assignee_id, &locked.assignee_id);
+    let due_on = update.field("due_on", &changes.due_on, &locked.due_on);
+    match update.verdict() {
+        Verdict::Changed => {}
+        Verdict::Unchanged => return Ok(Outcome::Unchanged),
+        Verdict::Disputed(disputed) => {
+            return Err(disputed.over(&order(transaction, organization, id).await?));
+        }
     }
     if let Some(customer) = customer {
         customer_exists(transaction, organization, customer).await?;
@@ -553,7 +567,7 @@ pub(super) fn whole(name: &str, number: i32) -> Result<i32, ApiError> {
 }
 
 pub(super) async fn add_line(transaction: &mut PgConnection, new: NewLine) -> Result<Outcome, ApiError> {
-    lock(transaction, new.organization, new.order_id, Action::Update).await?;
+    lock(transaction, new.organization, new.order_id).await?;
     sqlx::query(
         "insert into sales_order_lines (id, order_id, position, description, quantity, unit)
          select $1, $2, coalesce($6, max(position) + 1, 1), $3, $4, $5 from sales_order_lines where order_id = $2",
@@ -577,7 +591,7 @@ pub(super) async fn update_line(
     id: LineId,
     changes: LineChanges,
 ) -> Result<Outcome, ApiError> {
-    lock(transaction, organization, order_id, Action::Update).await?;
+    lock(transaction, organization, order_id).await?;
     let current = order(transaction, organization, order_id).await?;
     let line = current.lines.iter().find(|line| line.id == id).ok_or_else(|| ApiError::not_found("line"))?;
     let mut update = Update::default();
@@ -587,8 +601,10 @@ pub(super) async fn update_line(
     let new_quantity = new_quantity.map(|quantity| whole("quantity", quantity)).transpose()?;
     let unit = update.field("unit", &changes.unit, &line.unit);
     let unit = unit.map(|unit| text("unit", &unit, 20)).transpose()?;
-    if !update.finish(&current)? {
-        return Ok(Outcome::Unchanged);
+    match update.verdict() {
+        Verdict::Changed => {}
+        Verdict::Unchanged => return Ok(Outcome::Unchanged),
+        Verdict::Disputed(disputed) => return Err(disputed.over(&current)),
     }
     sqlx::query(
         "update sales_order_lines set description = coalesce($2, description), quantity = coalesce($3, quantity),
@@ -610,7 +626,7 @@ pub(super) async fn remove_line(
     order_id: OrderId,
     id: LineId,
 ) -> Result<Outcome, ApiError> {
-    lock(transaction, organization, order_id, Action::Update).await?;
+    lock(transaction, organization, order_id).await?;
     let removed = sqlx::query("delete from sales_order_lines where order_id = $1 and id = $2")
         .bind(order_id.0)
         .bind(id.0)

@@ -1,7 +1,7 @@
 //! The statements behind `/api/projects`. Each runs as the person, under row-level security.
 
 use super::{Project, ProjectChanges, ProjectId, ProjectMember, ProjectOrder, ProjectRow};
-use crate::change::Update;
+use crate::change::{Update, Verdict};
 use crate::orders::{OrderId, order_exists};
 use crate::request::{begin, require, text};
 use crate::tenancy::{Action, Module, is_member};
@@ -154,8 +154,10 @@ async fn carry_out(
             let name = update.field("name", &changes.name, &current.name);
             let name = name.map(|name| text("name", &name, 200)).transpose()?;
             let archived = update.field("archived", &changes.archived, &current.archived);
-            if !update.finish(&current)? {
-                return Ok(Outcome::Unchanged);
+            match update.verdict() {
+                Verdict::Changed => {}
+                Verdict::Unchanged => return Ok(Outcome::Unchanged),
+                Verdict::Disputed(disputed) => return Err(disputed.over(&current)),
             }
             sqlx::query(
                 "update projects set name = coalesce($2, name), archived = coalesce($3, archived) where id = $1",
