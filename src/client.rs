@@ -38,6 +38,7 @@ use entry::Entry;
 use forgotten::Forgotten;
 use outbox::Pending;
 use serde::{Deserialize, Serialize};
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{HashMap, HashSet};
 
 /// What the driver is to do.
@@ -153,34 +154,37 @@ fn is_read_by(stamp: Option<&Stamp>, by: Option<&By>) -> bool {
     stamp.zip(by).is_some_and(|(stamp, by)| by.xids.iter().all(|xid| stamp.sees(*xid, by.epoch)))
 }
 
+/// By key. The keys are the application's own, so nothing is to be feared from a quick hash.
+type KeyMap<T> = FxHashMap<QueryKey, T>;
+
 /// See the module.
 #[derive(Default)]
 pub struct Client {
     /// Boxed: the map's room to grow, up to half of it, is then that of pointers.
-    entries: HashMap<QueryKey, Box<Entry>>,
+    entries: KeyMap<Box<Entry>>,
     pending: Vec<Pending>,
     forgotten: Forgotten,
     unreadable: Vec<Waiting>,
     cursor: Option<Stamp>,
     is_live: bool,
-    numbers: HashMap<WatchNumber, QueryKey>,
+    numbers: FxHashMap<WatchNumber, QueryKey>,
     last_number: WatchNumber,
     last_ticket: Ticket,
     /// Keys whose watch may have to be taken or given back; settled by [`Client::flush`].
-    unsettled_watches: HashSet<QueryKey>,
+    unsettled_watches: FxHashSet<QueryKey>,
     /// Where the person's rights have become less since the page was opened.
     narrowed: HashMap<OrganizationId, Narrowed>,
     /// The stamps of the values that this device keeps.
-    kept: HashMap<QueryKey, Stamp>,
+    kept: KeyMap<Stamp>,
     /// Keys that are being written down once more, to hold a mutation, with the stamps that they had when it was asked: it is
     /// asked once, however long that takes.
-    being_kept: HashMap<QueryKey, Stamp>,
+    being_kept: KeyMap<Stamp>,
     /// While `kept` is not all that this device keeps: the organizations of which nothing from before is kept any more.
     unread_kept: Option<HashSet<OrganizationId>>,
     /// Keys that wait for the outbox of this device to be known before anything is read; none once it is.
     awaiting_outbox: Option<HashSet<QueryKey>>,
     /// Keys whose read waits for the answer of a request ([`Client::waits_for_request`]), with the number of the tick since when.
-    postponed: HashMap<QueryKey, u64>,
+    postponed: KeyMap<u64>,
     /// How many ticks there have been.
     ticks: u64,
     /// Whether the person belongs to an organization, as far as has been said. What was asked before may be under way.

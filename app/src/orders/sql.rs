@@ -421,11 +421,7 @@ struct Locked {
 }
 
 /// Locks the order for this transaction, if the person may change it: the policies keep others from locking it.
-async fn lock(
-    transaction: &mut PgConnection,
-    organization: OrganizationId,
-    id: OrderId,
-) -> Result<Locked, ApiError> {
+async fn lock(transaction: &mut PgConnection, organization: OrganizationId, id: OrderId) -> Result<Locked, ApiError> {
     let row = sqlx::query(
         "select rights.may, o.id, o.title, o.status, o.customer_id, o.assignee_id, o.due_on
          from (select millstream.may($1, $3, $4) as may) rights
