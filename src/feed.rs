@@ -51,7 +51,8 @@ pub struct Batch {
     pub tables: Vec<TableChanged>,
     /// Of a step that collapsed: whose mutations it held. Otherwise the events say so.
     pub passed: Vec<(PersonId, Passed)>,
-    /// The cursor does not continue the one before it: the database crashed, or this is the first batch.
+    /// The cursor does not continue the one before it: the database crashed, the feed was away for longer than events are
+    /// kept, or this is the first batch.
     pub is_restart: bool,
 }
 
@@ -70,7 +71,15 @@ pub struct Feed {
     pool: PgPool,
     /// Tables whose events are told one by one, however many there are in a step.
     kept: Vec<String>,
-    cursor: Option<(Snapshot, Epoch)>,
+    cursor: Option<Cursor>,
+}
+
+#[derive(Clone)]
+struct Cursor {
+    snapshot: Snapshot,
+    epoch: Epoch,
+    /// The horizon that was known then.
+    horizon: Xid,
 }
 
 /// More events than this in one step collapse to "the table changed".
@@ -98,7 +107,9 @@ impl Feed {
     /// Takes the next snapshot, and all that happened since the last one. Costs one statement over the index on `xid`,
     /// whatever the size of the event table.
     pub async fn step(&mut self) -> Result<Batch, FeedError> {
-        let Some((previous, epoch)) = self.cursor.clone() else { return self.restart().await };
+        let Some(Cursor { snapshot: previous, epoch, horizon }) = self.cursor.clone() else {
+            return self.restart().await;
+        };
         let rows = sqlx::query(EVENTS)
             .bind(previous.xmax().0.to_string())
             .bind(previous.running().iter().map(|xid| xid.0.to_string()).collect::<Vec<_>>())
@@ -108,7 +119,10 @@ impl Feed {
         let Some(first) = rows.first() else {
             return Err(FeedError::Unreadable("no row, where there is always one".to_owned()));
         };
-        if first.try_get::<Option<Uuid>, _>("epoch")? != Some(epoch.0) {
+        let is_other_epoch = first.try_get::<Option<Uuid>, _>("epoch")? != Some(epoch.0);
+        // Away for longer than events are kept: some that were never seen may be gone.
+        let horizon_now = xid(first.try_get("horizon")?)?;
+        if is_other_epoch || (horizon_now != horizon && !previous.sees_all_before(horizon_now)) {
             return self.restart().await;
         }
         let cursor = snapshot(first.try_get("snapshot")?)?;
@@ -121,16 +135,19 @@ impl Feed {
             let told = rows.iter().filter(|row| !matches!(row.try_get::<Option<String>, _>("xid"), Ok(None)));
             batch.events = told.map(event).collect::<Result<_, _>>()?;
         }
-        self.cursor = Some((batch.cursor.clone(), epoch));
+        self.cursor = Some(Cursor { snapshot: batch.cursor.clone(), epoch, horizon: horizon_now });
         Ok(batch)
     }
 
     async fn restart(&mut self) -> Result<Batch, FeedError> {
         // The epoch first: a snapshot taken after it was written belongs to it.
         let epoch: Uuid = sqlx::query_scalar("select millstream.ensure_epoch()").fetch_one(&self.pool).await?;
-        let cursor: String = sqlx::query_scalar("select pg_current_snapshot()::text").fetch_one(&self.pool).await?;
+        let (cursor, horizon): (String, String) =
+            sqlx::query_as("select pg_current_snapshot()::text, h.xid::text from millstream.horizon h")
+                .fetch_one(&self.pool)
+                .await?;
         let cursor = snapshot(&cursor)?;
-        self.cursor = Some((cursor.clone(), Epoch(epoch)));
+        self.cursor = Some(Cursor { snapshot: cursor.clone(), epoch: Epoch(epoch), horizon: xid(&horizon)? });
         Ok(Batch {
             cursor,
             epoch: Epoch(epoch),
@@ -169,8 +186,10 @@ impl Feed {
 // What the statement can see is what its own snapshot sees, so only the lower bound has to be said: transactions that
 // had not begun at the last cursor, and those that were running then.
 const EVENTS: &str = "
-with now as materialized (select pg_current_snapshot()::text as snapshot, (select e.epoch from millstream.epoch e) as epoch)
-select now.snapshot, now.epoch, told.*
+with now as materialized (
+  select pg_current_snapshot()::text as snapshot, (select e.epoch from millstream.epoch e) as epoch,
+    (select h.xid::text from millstream.horizon h) as horizon)
+select now.snapshot, now.epoch, now.horizon, told.*
 from now left join lateral (
   select e.xid::text as xid, e.organization_id, e.person_id, e.table_name, e.record_id, e.event_type, e.audience,
     e.old_facets, e.new_facets, e.actor_id, e.mutation_id

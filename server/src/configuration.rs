@@ -14,9 +14,10 @@ const DATA_DIR: &str = "MILLSTREAM_DATA_DIR";
 const DEMO: &str = "MILLSTREAM_DEMO";
 const PUBLIC_URL: &str = "MILLSTREAM_PUBLIC_URL";
 const POSTGRES_BIN: &str = "MILLSTREAM_POSTGRES_BIN";
+const EVENTS_KEPT_DAYS: &str = "MILLSTREAM_EVENTS_KEPT_DAYS";
 
 const PREFIX: &str = "MILLSTREAM_";
-const KNOWN: [&str; 6] = [ADDR, DATABASE_URL, DATA_DIR, DEMO, PUBLIC_URL, POSTGRES_BIN];
+const KNOWN: [&str; 7] = [ADDR, DATABASE_URL, DATA_DIR, DEMO, PUBLIC_URL, POSTGRES_BIN, EVENTS_KEPT_DAYS];
 
 /// Variables the tests set for themselves. The server ignores them instead of refusing to start,
 /// so that a server started from inside a test run is the same server.
@@ -52,6 +53,25 @@ pub struct Configuration {
     pub public_url: Option<PublicUrl>,
     /// The directory with PostgreSQL's programs, where they are not to be looked for.
     pub postgres_bin: Option<PathBuf>,
+    /// Whole days that change events are kept: who comes back later reads anew what it holds.
+    pub events_kept: KeptDays,
+}
+
+/// Days from 1 to 365.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptDays(u16);
+
+impl KeptDays {
+    /// The number of them.
+    pub fn days(self) -> u16 {
+        self.0
+    }
+}
+
+impl Default for KeptDays {
+    fn default() -> Self {
+        Self(7)
+    }
 }
 
 /// What to do with the demonstration data.
@@ -133,6 +153,7 @@ impl Configuration {
             demo: read(&value, DEMO, demo, DEMO_EXPECTED)?.unwrap_or(Demo::Leave),
             public_url: read(&value, PUBLIC_URL, public_url, PUBLIC_URL_EXPECTED)?,
             postgres_bin: read(&value, POSTGRES_BIN, path, POSTGRES_BIN_EXPECTED)?,
+            events_kept: read(&value, EVENTS_KEPT_DAYS, kept_days, EVENTS_KEPT_DAYS_EXPECTED)?.unwrap_or_default(),
         })
     }
 
@@ -185,6 +206,7 @@ const PUBLIC_URL_EXPECTED: &str =
     "http:// or https:// and a host is expected, with no path, such as https://millstream.example";
 const POSTGRES_BIN_EXPECTED: &str =
     "the directory holding PostgreSQL's `postgres` is expected, such as /usr/lib/postgresql/17/bin";
+const EVENTS_KEPT_DAYS_EXPECTED: &str = "a number of days from 1 to 365 is expected";
 
 fn read<T>(
     value: impl Fn(&str) -> Option<String>,
@@ -238,6 +260,10 @@ fn demo(text: &str) -> Option<Demo> {
         "0" | "false" => Some(Demo::Leave),
         _ => None,
     }
+}
+
+fn kept_days(text: &str) -> Option<KeptDays> {
+    text.parse().ok().filter(|days| (1..=365).contains(days)).map(KeptDays)
 }
 
 fn database_url(text: &str) -> Option<DatabaseUrl> {
@@ -319,6 +345,7 @@ mod tests {
                 demo: Demo::Leave,
                 public_url: None,
                 postgres_bin: None,
+                events_kept: KeptDays(7),
             }
         );
         assert_eq!(parse(&[]).unwrap().cookies(), Cookies::Plain);

@@ -179,7 +179,7 @@ async fn start_over(
     let addr = listener.local_addr().map_err(|why| BootError::Listen { addr: configuration.addr, why })?;
     let owner = owner_options(owner_url)?;
     let mut connection = connect_owner(&owner).await?;
-    schema::bring_up(&mut connection).await?;
+    schema::bring_up(&mut connection, configuration.events_kept).await?;
     let (app_pool, feed_pool) = open_pools(&owner, &mut connection).await?;
     let registry = app::registry();
     boot_check::check(&registry.tables(), &app_pool, &feed_pool).await?;
@@ -219,7 +219,7 @@ async fn start_over(
     let feed = feeding::begin(database.feed.clone(), &hub, &pulse).await.map_err(BootError::Feed)?;
     let feed =
         tokio::spawn(feeding::run(feed, hub.clone(), database.committed.clone(), pulse.clone(), stopping.clone()));
-    let housekeeping = tokio::spawn(schema::keep_house_hourly(owner, stopping.clone()));
+    let housekeeping = tokio::spawn(schema::keep_house_hourly(owner, configuration.events_kept, stopping.clone()));
     let web = tokio::spawn(serve(listener, router.clone(), stopping));
     Ok(Running {
         addr,

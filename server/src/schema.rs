@@ -1,6 +1,7 @@
 //! Brings the schema up to date at the start, as the owner, and keeps house from then on: the coming days' event partitions
-//! are made, and what has lain in the trash too long is gone.
+//! are made, those of days gone by dropped, and what has lain in the trash too long is gone.
 
+use crate::configuration::KeptDays;
 use crate::roles::connect_owner;
 use crate::running::BootError;
 use crate::shutdown::Stopping;
@@ -14,11 +15,19 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const SOON: Duration = Duration::from_secs(5 * 60);
 
-/// Migrates, keeps house and makes sure of an epoch. Several nodes may do so at once: sqlx lets one after the
-/// other in.
-pub(crate) async fn bring_up(connection: &mut PgConnection) -> Result<(), BootError> {
+/// Migrates, fits the triggers to their tables, keeps house and makes sure of an epoch. Several nodes may do so at once:
+/// each of these lets one after the other in.
+pub(crate) async fn bring_up(connection: &mut PgConnection, kept: KeptDays) -> Result<(), BootError> {
     MIGRATIONS.run(&mut *connection).await.map_err(BootError::Migrate)?;
-    keep_house(connection)
+    let written: Vec<String> = sqlx::query_scalar("select millstream.refresh_live_tables()")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(|why| BootError::Schema { attempt: "fit the live tables' triggers to their columns", why })?;
+    if !written.is_empty() {
+        tracing::info!(tables = written.join(", "), "the triggers of live tables were written anew for their columns");
+    }
+    // What could not be dropped now is tried again in an hour.
+    keep_house(connection, kept)
         .await
         .map_err(|why| BootError::Schema { attempt: "make the event table's partitions and empty the trash", why })?;
     sqlx::query("select millstream.ensure_epoch()")
@@ -36,21 +45,23 @@ pub(crate) async fn missing_migrations(app: &PgPool) -> Result<Vec<i64>, sqlx::E
 }
 
 /// Keeps house once an hour until told to stop. Connects anew each time: the owner's rights lie nowhere open.
-pub(crate) async fn keep_house_hourly(owner: PgConnectOptions, mut stopping: Stopping) {
+pub(crate) async fn keep_house_hourly(owner: PgConnectOptions, kept: KeptDays, mut stopping: Stopping) {
     let mut pause = HOUR;
     loop {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stopping.begun() => return,
         }
-        let kept = async {
+        let house = async {
             let mut connection = connect_owner(&owner).await.map_err(|why| why.sentence())?;
-            keep_house(&mut connection).await.map_err(|why| why.to_string())?;
-            connection.close().await.map_err(|why| why.to_string())
+            let dropped = keep_house(&mut connection, kept).await.map_err(|why| why.to_string())?;
+            connection.close().await.map_err(|why| why.to_string())?;
+            Ok::<_, String>(dropped)
         };
-        pause = match kept.await {
-            Ok(()) => HOUR,
-            // Nothing is lost meanwhile: fourteen days are made ahead, and behind them stands the default partition.
+        pause = match house.await {
+            Ok(OldEvents::Gone) => HOUR,
+            Ok(OldEvents::InUse) => SOON,
+            // Nothing is lost meanwhile: two days are made ahead, and behind them stands the default partition.
             Err(why) => {
                 tracing::warn!(
                     "could not make the event table's partitions and empty the trash, trying again soon: {why}"
@@ -61,8 +72,35 @@ pub(crate) async fn keep_house_hourly(owner: PgConnectOptions, mut stopping: Sto
     }
 }
 
-async fn keep_house(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+/// What came of dropping events that are older than they are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OldEvents {
+    Gone,
+    /// Somebody writes to the event table in a long transaction.
+    InUse,
+}
+
+async fn keep_house(connection: &mut PgConnection, kept: KeptDays) -> Result<OldEvents, sqlx::Error> {
     sqlx::query("select millstream.make_event_partitions()").execute(&mut *connection).await?;
-    sqlx::query("select millstream.empty_trash()").execute(connection).await?;
-    Ok(())
+    sqlx::query("select millstream.empty_trash()").execute(&mut *connection).await?;
+    loop {
+        let dropped = sqlx::query_scalar("select millstream.drop_oldest_events($1)")
+            .bind(i32::from(kept.days()))
+            .fetch_one(&mut *connection)
+            .await;
+        match dropped {
+            Ok(true) => tracing::info!("dropped a day of change events"),
+            Ok(false) => return Ok(OldEvents::Gone),
+            Err(why) if is_in_use(&why) => {
+                tracing::debug!("a day of change events is in use, and is dropped later");
+                return Ok(OldEvents::InUse);
+            }
+            Err(why) => return Err(why),
+        }
+    }
+}
+
+/// `lock_not_available`.
+fn is_in_use(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|refusal| refusal.code()).as_deref() == Some("55P03")
 }

@@ -4,9 +4,9 @@
 
 mod support;
 
-use millstream::feed::{Batch, Event, EventKind, Feed, MOST_EVENTS};
+use millstream::feed::{Batch, CONNECTION_SETTINGS, Event, EventKind, Feed, MOST_EVENTS};
 use millstream::snapshot::{Snapshot, Xid};
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,8 +35,9 @@ async fn run(pool: &PgPool, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(pool).await.unwrap_or_else(|why| panic!("{sql}: {why}"));
 }
 
-/// The feed, with no more rights than it has in production.
+/// The feed, with the rights and the settings that it has in production.
 async fn feed(url: &str) -> Feed {
+    let options: PgConnectOptions = url.parse().unwrap();
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .after_connect(|connection, _| {
@@ -45,7 +46,7 @@ async fn feed(url: &str) -> Feed {
                 Ok(())
             })
         })
-        .connect(url)
+        .connect_with(options.options(CONNECTION_SETTINGS))
         .await
         .unwrap();
     Feed::new(pool)
@@ -512,5 +513,169 @@ async fn a_renewed_epoch_begins_the_feed_anew() {
     let second = feed.step().await.unwrap();
     assert!(second.is_restart);
     assert_ne!(first.epoch, second.epoch);
+    assert!(!feed.step().await.unwrap().is_restart);
+}
+
+// ---------------------------------------------------------------------------------------------- retention
+
+/// A day so long ago, with events on it: of this transaction.
+async fn old_day(owner: &PgPool, days_ago: i32, of: Xid) {
+    sqlx::query("select millstream_test.old_day($1, $2::text::xid8)")
+        .bind(days_ago)
+        .bind(of.0.to_string())
+        .execute(owner)
+        .await
+        .unwrap();
+}
+
+/// A transaction from before any that a test makes; of those, the later one for the day less long ago.
+fn long_ago(days_ago: i32) -> Xid {
+    Xid(700 - u64::try_from(days_ago).unwrap())
+}
+
+const OLD_DAY: &str = "
+create schema millstream_test;
+create function millstream_test.old_day(days_ago integer, of xid8) returns void language plpgsql as $$
+declare
+  day date := (now() at time zone 'utc')::date - days_ago;
+begin
+  execute format('create table public.%I partition of public.realtime_table_events for values from (%L) to (%L)',
+    'realtime_table_events_' || to_char(day, 'YYYYMMDD'), day::timestamp at time zone 'utc', (day + 1)::timestamp at time zone 'utc');
+  insert into public.realtime_table_events (xid, organization_id, table_name, record_id, event_type, created_at)
+  select of, gen_random_uuid(), 't', gen_random_uuid(), 'UPDATE', day::timestamp at time zone 'utc' + interval '1 hour'
+  from generate_series(1, 50);
+end
+$$";
+
+async fn drops(owner: &PgPool, kept_days: i32) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select millstream.drop_oldest_events($1)").bind(kept_days).fetch_one(owner).await
+}
+
+fn is_in_use(refusal: &sqlx::Error) -> bool {
+    refusal.as_database_error().unwrap().code().as_deref() == Some("55P03")
+}
+
+async fn horizon(owner: &PgPool) -> Xid {
+    let text: String = sqlx::query_scalar("select xid::text from millstream.horizon").fetch_one(owner).await.unwrap();
+    Xid(text.parse().unwrap())
+}
+
+async fn partitions(owner: &PgPool) -> BTreeSet<String> {
+    let names: Vec<String> = sqlx::query_scalar(
+        "select inhrelid::regclass::text from pg_inherits where inhparent = 'realtime_table_events'::regclass",
+    )
+    .fetch_all(owner)
+    .await
+    .unwrap();
+    names.into_iter().collect()
+}
+
+#[tokio::test]
+async fn days_that_are_kept_no_longer_are_dropped_and_the_horizon_says_so() {
+    let (_, owner) = database().await;
+    run(&owner, OLD_DAY).await;
+    let before = partitions(&owner).await;
+    for days_ago in [9, 10, 7] {
+        old_day(&owner, days_ago, long_ago(days_ago)).await;
+    }
+    // Rows of a day that had no partition lie in the default one.
+    let strayed: String = sqlx::query_scalar(
+        "insert into realtime_table_events (organization_id, table_name, record_id, event_type, created_at)
+         values (gen_random_uuid(), 't', gen_random_uuid(), 'UPDATE', now() - interval '8 days') returning xid::text",
+    )
+    .fetch_one(&owner)
+    .await
+    .unwrap();
+    assert!(drops(&owner, 7).await.unwrap());
+    assert_eq!(horizon(&owner).await, Xid(long_ago(10).0 + 1));
+    assert!(drops(&owner, 7).await.unwrap());
+    assert_eq!(horizon(&owner).await, Xid(long_ago(9).0 + 1));
+    assert!(!drops(&owner, 7).await.unwrap(), "the seventh day is kept whole");
+    assert_eq!(horizon(&owner).await, Xid(strayed.parse::<u64>().unwrap() + 1));
+    assert_eq!(partitions(&owner).await.difference(&before).count(), 1);
+    let left: i64 = sqlx::query_scalar("select count(*) from realtime_table_events").fetch_one(&owner).await.unwrap();
+    assert_eq!(left, 50);
+    assert!(!drops(&owner, 7).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_partition_that_goes_under_the_feed_takes_no_event_with_it() {
+    let (url, owner) = database().await;
+    run(&owner, OLD_DAY).await;
+    let mut feed = feed(&url).await;
+    feed.step().await.unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let writer = tokio::spawn({
+        let (owner, is_over) = (owner.clone(), is_over.clone());
+        async move {
+            let mut written = 0_u128;
+            while !is_over.load(Ordering::Relaxed) {
+                written += 1;
+                let id = Uuid::from_u128(written);
+                run(&owner, &format!("insert into t (id, organization_id) values ('{id}', '{id}')")).await;
+            }
+            written
+        }
+    });
+    let dropper = tokio::spawn({
+        let owner = owner.clone();
+        async move {
+            for days_ago in 20..40 {
+                old_day(&owner, days_ago, long_ago(days_ago)).await;
+                while let Err(refusal) = drops(&owner, 7).await {
+                    assert!(is_in_use(&refusal), "{refusal}");
+                }
+            }
+        }
+    });
+    let mut told = BTreeMap::<u128, usize>::new();
+    let mut hear = |batch: &Batch| {
+        assert!(!batch.is_restart);
+        for event in batch.events.iter().filter(|event| event.record.as_u128() < 1 << 64) {
+            *told.entry(event.record.as_u128()).or_default() += 1;
+        }
+    };
+    while !dropper.is_finished() {
+        hear(&feed.step().await.unwrap());
+    }
+    dropper.await.unwrap();
+    is_over.store(true, Ordering::Relaxed);
+    let written = writer.await.unwrap();
+    let end = snapshot(&owner).await;
+    loop {
+        let batch = feed.step().await.unwrap();
+        hear(&batch);
+        if batch.cursor.covers(&end) {
+            break;
+        }
+    }
+    let wrong: Vec<_> = (1..=written).filter(|id| told.get(id) != Some(&1)).collect();
+    assert!(written > 0 && wrong.is_empty(), "of {written} not told exactly once: {wrong:?}");
+}
+
+#[tokio::test]
+async fn a_day_that_somebody_writes_to_is_not_waited_for() {
+    let (_, owner) = database().await;
+    run(&owner, OLD_DAY).await;
+    old_day(&owner, 10, long_ago(10)).await;
+    let mut open = owner.begin().await.unwrap();
+    let id = Uuid::now_v7();
+    sqlx::query("insert into t (id, organization_id) values ($1, $1)").bind(id).execute(&mut *open).await.unwrap();
+    assert!(is_in_use(&drops(&owner, 7).await.unwrap_err()));
+    assert_eq!(horizon(&owner).await, Xid(0), "nothing is half done");
+    open.commit().await.unwrap();
+    assert!(drops(&owner, 7).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_feed_that_was_away_for_longer_than_events_are_kept_begins_anew() {
+    let (url, owner) = database().await;
+    run(&owner, OLD_DAY).await;
+    let mut feed = feed(&url).await;
+    let first = feed.step().await.unwrap();
+    old_day(&owner, 10, first.cursor.xmax()).await;
+    assert!(drops(&owner, 7).await.unwrap());
+    let next = feed.step().await.unwrap();
+    assert!(next.is_restart && next.epoch == first.epoch);
     assert!(!feed.step().await.unwrap().is_restart);
 }

@@ -698,7 +698,8 @@ async fn a_private_row_is_told_to_its_audience_alone() {
     world
         .change(
             "alter table customers add column readers uuid[] not null default '{}';
-             update millstream.live_tables set audience_column = 'readers' where table_name = 'customers'",
+             update millstream.live_tables set audience_column = 'readers' where table_name = 'customers';
+             select millstream.refresh_live_tables()",
         )
         .await;
     let mut inside = world.live(&scene.owner).await;
@@ -735,7 +736,8 @@ async fn a_private_row_that_nobody_may_read_is_told_to_nobody() {
     world
         .change(
             "alter table customers add column readers uuid[] not null default '{}';
-             update millstream.live_tables set audience_column = 'readers' where table_name = 'customers'",
+             update millstream.live_tables set audience_column = 'readers' where table_name = 'customers';
+             select millstream.refresh_live_tables()",
         )
         .await;
     let mut socket = world.live(&scene.owner).await;

@@ -207,6 +207,33 @@ async fn an_update_that_changes_nothing_writes_no_event() {
 }
 
 #[tokio::test]
+async fn a_table_whose_columns_changed_has_its_trigger_written_anew() {
+    let world = World::new().await;
+    table(
+        &world,
+        "create table wares (id uuid primary key, organization_id uuid not null, place point, note json, old_name text)",
+        "select millstream.make_live('wares', facets => '{old_name}')",
+    )
+    .await;
+    let (id, organization) = (Uuid::now_v7(), Uuid::now_v7());
+    world.change(&format!("insert into wares values ('{id}', '{organization}', '(1,1)', '{{}}', 'a')")).await;
+    // Also columns whose type knows no equality.
+    let xid = world.change("update wares set place = '(1,2)', note = '{\"a\": 1}'").await;
+    assert_eq!(world.events(xid).await[0].changed, Some(vec!["place".to_owned(), "note".to_owned()]));
+    let stands = "select count(*) from millstream.live_table_state where table_name = 'wares' and triggers_stand";
+    assert_eq!(world.count(stands).await, 1);
+    world.change("alter table wares add column colour text, drop column place").await;
+    assert_eq!(world.count(stands).await, 0, "the server would not start over it");
+    let refreshed = "select count(*) from unnest(millstream.refresh_live_tables()) as written where written = 'wares'";
+    assert_eq!(world.count(refreshed).await, 1);
+    assert_eq!(world.count(refreshed).await, 0, "once is enough");
+    assert_eq!(world.count(stands).await, 1);
+    let xid = world.change("update wares set colour = 'red'").await;
+    assert_eq!(world.events(xid).await[0].changed, Some(vec!["colour".to_owned()]));
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_row_that_moves_to_another_organization_or_person_tells_both() {
     let world = World::new().await;
     let (from, to) = (Uuid::now_v7(), Uuid::now_v7());
