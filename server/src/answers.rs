@@ -1,6 +1,7 @@
 //! What `/api` answers when it does not answer data: always an [`ApiError`] as JSON, with the status that its kind stands
 //! for, whichever layer it comes from.
 
+use crate::requests::RequestName;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -17,15 +18,17 @@ const MOST_DISCARDED: usize = 8 * 1024 * 1024;
 /// The middleware around `/api`.
 pub(crate) async fn as_api_errors(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
-    let mut response = in_our_words(&path, next.run(request).await).await;
+    let name = request.extensions().get::<RequestName>().cloned();
+    let mut response = in_our_words(&path, name.as_ref(), next.run(request).await).await;
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
-/// The response as it is, or the error that it is as one of ours.
-pub(crate) async fn in_our_words(path: &str, response: Response) -> Response {
+/// The response as it is, or the error that it is as one of ours: a fault of ours names the request, for whoever looks for it in
+/// the log.
+pub(crate) async fn in_our_words(path: &str, name: Option<&RequestName>, response: Response) -> Response {
     if response.status().is_client_error() || response.status().is_server_error() {
-        return corrected(path, response).await;
+        return corrected(path, name, response).await;
     }
     response
 }
@@ -42,14 +45,15 @@ pub(crate) fn error(error: ApiError) -> Response {
 
 /// Keeps the error if it is one of ours, else says the same in our words. Of the headers stay only those that mean
 /// something beside an error: Leptos' own, and a redirect meant for forms, go.
-async fn corrected(path: &str, response: Response) -> Response {
+async fn corrected(path: &str, name: Option<&RequestName>, response: Response) -> Response {
     let (parts, body) = response.into_parts();
     let told = axum::body::to_bytes(body, LONGEST).await.ok();
     let told = told.and_then(|body| serde_json::from_slice::<ApiError>(&body).ok());
-    let mut corrected = match told {
-        Some(told) => error(told),
-        None => error(instead_of(parts.status, path)),
-    };
+    let mut told = told.unwrap_or_else(|| instead_of(parts.status, path));
+    if let (Kind::Internal, Some(name)) = (told.kind, name) {
+        told.message = format!("{} (Reference: {})", told.message, name.as_str());
+    }
+    let mut corrected = error(told);
     if parts.status == StatusCode::METHOD_NOT_ALLOWED {
         *corrected.status_mut() = parts.status;
     }
@@ -117,7 +121,7 @@ mod tests {
     use super::*;
 
     async fn told(response: Response) -> (StatusCode, ApiError) {
-        let response = corrected("/api/x", response).await;
+        let response = corrected("/api/x", None, response).await;
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
         assert!(response.headers().get(header::LOCATION).is_none());
         assert!(response.headers().get("serverfnerror").is_none());
@@ -156,7 +160,7 @@ mod tests {
     async fn cookies_and_waiting_times_stay() {
         let headers = [(header::SET_COOKIE, "a=b"), (header::RETRY_AFTER, "7")];
         let answer = (StatusCode::TOO_MANY_REQUESTS, headers).into_response();
-        let response = corrected("/api/x", answer).await;
+        let response = corrected("/api/x", None, answer).await;
         assert_eq!(response.headers()[header::SET_COOKIE], "a=b");
         assert_eq!(response.headers()[header::RETRY_AFTER], "7");
     }

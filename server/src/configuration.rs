@@ -15,9 +15,10 @@ const DEMO: &str = "MILLSTREAM_DEMO";
 const PUBLIC_URL: &str = "MILLSTREAM_PUBLIC_URL";
 const POSTGRES_BIN: &str = "MILLSTREAM_POSTGRES_BIN";
 const EVENTS_KEPT_DAYS: &str = "MILLSTREAM_EVENTS_KEPT_DAYS";
+const LOG_FORMAT: &str = "MILLSTREAM_LOG_FORMAT";
 
 const PREFIX: &str = "MILLSTREAM_";
-const KNOWN: [&str; 7] = [ADDR, DATABASE_URL, DATA_DIR, DEMO, PUBLIC_URL, POSTGRES_BIN, EVENTS_KEPT_DAYS];
+const KNOWN: [&str; 8] = [ADDR, DATABASE_URL, DATA_DIR, DEMO, PUBLIC_URL, POSTGRES_BIN, EVENTS_KEPT_DAYS, LOG_FORMAT];
 
 /// Variables the tests set for themselves. The server ignores them instead of refusing to start,
 /// so that a server started from inside a test run is the same server.
@@ -55,6 +56,17 @@ pub struct Configuration {
     pub postgres_bin: Option<PathBuf>,
     /// Whole days that change events are kept: who comes back later reads anew what it holds.
     pub events_kept: KeptDays,
+    /// How the log is written.
+    pub log_format: LogFormat,
+}
+
+/// How the log is written, a line an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: one JSON object.
+    Json,
 }
 
 /// Days from 1 to 365.
@@ -154,6 +166,7 @@ impl Configuration {
             public_url: read(&value, PUBLIC_URL, public_url, PUBLIC_URL_EXPECTED)?,
             postgres_bin: read(&value, POSTGRES_BIN, path, POSTGRES_BIN_EXPECTED)?,
             events_kept: read(&value, EVENTS_KEPT_DAYS, kept_days, EVENTS_KEPT_DAYS_EXPECTED)?.unwrap_or_default(),
+            log_format: read(&value, LOG_FORMAT, log_format, LOG_FORMAT_EXPECTED)?.unwrap_or(LogFormat::Text),
         })
     }
 
@@ -207,6 +220,7 @@ const PUBLIC_URL_EXPECTED: &str =
 const POSTGRES_BIN_EXPECTED: &str =
     "the directory holding PostgreSQL's `postgres` is expected, such as /usr/lib/postgresql/17/bin";
 const EVENTS_KEPT_DAYS_EXPECTED: &str = "a number of days from 1 to 365 is expected";
+const LOG_FORMAT_EXPECTED: &str = "text or json is expected";
 
 fn read<T>(
     value: impl Fn(&str) -> Option<String>,
@@ -264,6 +278,14 @@ fn demo(text: &str) -> Option<Demo> {
 
 fn kept_days(text: &str) -> Option<KeptDays> {
     text.parse().ok().filter(|days| (1..=365).contains(days)).map(KeptDays)
+}
+
+fn log_format(text: &str) -> Option<LogFormat> {
+    match text {
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
+        _ => None,
+    }
 }
 
 fn database_url(text: &str) -> Option<DatabaseUrl> {
@@ -346,6 +368,7 @@ mod tests {
                 public_url: None,
                 postgres_bin: None,
                 events_kept: KeptDays(7),
+                log_format: LogFormat::Text,
             }
         );
         assert_eq!(parse(&[]).unwrap().cookies(), Cookies::Plain);
@@ -360,8 +383,12 @@ mod tests {
             ("MILLSTREAM_DEMO", "true"),
             ("MILLSTREAM_PUBLIC_URL", "HTTPS://Example.ORG:8443/"),
             ("MILLSTREAM_POSTGRES_BIN", "/opt/pg/bin"),
+            ("MILLSTREAM_EVENTS_KEPT_DAYS", "30"),
+            ("MILLSTREAM_LOG_FORMAT", "json"),
         ])
         .unwrap();
+        assert_eq!(configuration.events_kept.days(), 30);
+        assert_eq!(configuration.log_format, LogFormat::Json);
         assert_eq!(configuration.addr, "[::]:8080".parse().unwrap());
         assert_eq!(configuration.database_url.as_ref().unwrap().expose(), "postgresql://u:geheim@h/db");
         assert_eq!(configuration.data_dir, PathBuf::from("/srv/millstream"));
@@ -370,6 +397,15 @@ mod tests {
         assert_eq!(configuration.public_url.as_ref().unwrap().origin(), "https://example.org:8443");
         assert_eq!(configuration.postgres_bin, Some(PathBuf::from("/opt/pg/bin")));
         assert!(!format!("{configuration:?}").contains("geheim"));
+    }
+
+    #[test]
+    fn events_are_kept_for_a_day_at_least_and_a_year_at_most() {
+        for wrong in ["0", "366", "-1", "seven", "7.5"] {
+            let refusal = refusal("MILLSTREAM_EVENTS_KEPT_DAYS", wrong);
+            assert!(refusal.contains("1 to 365") && refusal.contains(wrong), "{refusal}");
+        }
+        assert!(refusal("MILLSTREAM_LOG_FORMAT", "xml").contains("text or json"));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The task that drives the feed: takes a step, hands it to the hub, waits. Polls quickly after an event, slower when
 //! nothing happens, at once when this process has committed.
 
+use crate::metrics::durations;
 use crate::shutdown::Stopping;
 use millstream::feed::{Batch, Feed, FeedError};
 use millstream::hub::Hub;
+use prometheus_client::metrics::histogram::Histogram;
 use sqlx::PgPool;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,19 +22,26 @@ const APART: Duration = Duration::from_millis(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// When the feed last took a step, for those who ask how far behind it is.
+/// When the feed last took a step, for those who ask how far behind it is, and how long its steps took.
 #[derive(Debug)]
 pub struct Pulse {
     started: Instant,
     last_success: AtomicU64,
+    steps: Histogram,
 }
 
 impl Pulse {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { started: Instant::now(), last_success: AtomicU64::new(0) })
+        Arc::new(Self { started: Instant::now(), last_success: AtomicU64::new(0), steps: durations() })
     }
 
-    fn beat(&self) {
+    /// The histogram of the steps that succeeded.
+    pub(crate) fn steps(&self) -> Histogram {
+        self.steps.clone()
+    }
+
+    fn beat(&self, began: Instant) {
+        self.steps.observe(began.elapsed().as_secs_f64());
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_success.store(now, Ordering::Relaxed);
     }
@@ -50,9 +59,10 @@ impl Pulse {
 /// # Errors
 /// Where the database does not answer.
 pub(crate) async fn begin(pool: PgPool, hub: &Hub, pulse: &Pulse) -> Result<Feed, FeedError> {
+    let began = Instant::now();
     let mut feed = Feed::new(pool).keeping(hub.told_one_by_one());
     hub.apply(feed.step().await?).await;
-    pulse.beat();
+    pulse.beat(began);
     Ok(feed)
 }
 
@@ -77,7 +87,7 @@ pub(crate) async fn run(
                     tracing::info!("the feed goes on");
                 }
                 hub.apply(batch).await;
-                pulse.beat();
+                pulse.beat(began);
                 began + pace.pause(began)
             }
             Err(error) => {

@@ -1,6 +1,6 @@
 //! Starts the server that the environment describes, and stops it in order when told to.
 
-use server::configuration::Demo;
+use server::configuration::{Demo, LogFormat};
 use server::{Configuration, demo, sentence, start};
 use std::error::Error;
 use std::pin::pin;
@@ -13,8 +13,6 @@ const QUIET: &str = "info,sqlx::postgres::notice=warn";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -24,8 +22,19 @@ async fn main() -> ExitCode {
     }
 }
 
+/// Begins the log, on stderr.
+fn log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
+    }
+}
+
 async fn run() -> Result<(), Box<dyn Error>> {
     let configuration = Configuration::from_env()?;
+    log(configuration.log_format);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut told_to_stop = pin!(async {

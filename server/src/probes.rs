@@ -5,11 +5,8 @@ use crate::schema;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use millstream::hub::Counters;
 use serde::Serialize;
-use std::fmt::Write;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// A feed that is further behind is not ready.
 const MOST_LAG: Duration = Duration::from_secs(2);
@@ -65,49 +62,16 @@ fn readiness(database: Answer, missing_migrations: Vec<i64>, lag: Duration) -> (
     (status, Readiness { database, missing_migrations, feed_lag_ms, message })
 }
 
-/// Prometheus' text format.
+/// What is counted, in the OpenMetrics text format.
 pub(crate) async fn metrics(State(web): State<Web>) -> Response {
-    let (connections, watches) = web.hub.load();
-    let load = Load { connections, watches, lag: web.pulse.lag(), started: web.started };
-    let text = exposition(&load, web.hub.counters());
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
-}
-
-struct Load {
-    connections: usize,
-    watches: usize,
-    lag: Duration,
-    started: SystemTime,
-}
-
-fn exposition(load: &Load, counters: &Counters) -> String {
-    let started = load.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let gauges = [
-        ("millstream_connections", "Live connections that stand now.", load.connections as f64),
-        ("millstream_watches", "Keys that they watch.", load.watches as f64),
-        ("millstream_feed_lag_seconds", "Time since the feed's last successful step.", load.lag.as_secs_f64()),
-        ("process_start_time_seconds", "When the process started, since 1970.", started.as_secs_f64()),
-    ];
-    let counted = [
-        ("millstream_frames_total", "Frames sent to live connections.", &counters.frames),
-        ("millstream_events_total", "Change events taken from the feed.", &counters.events),
-        ("millstream_matches_total", "Watched keys that events made stale.", &counters.matches),
-        ("millstream_watch_checks_total", "Checks of watches against the database.", &counters.watch_checks),
-        ("millstream_questions_total", "Questions answered by HTTP, without a live connection.", &counters.questions),
-        ("millstream_revocations_total", "Memberships that ended.", &counters.revocations),
-    ];
-    let mut text = String::new();
-    let mut add = |name: &str, help: &str, kind: &str, value: f64| {
-        // Writing to a String does not fail.
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
-    };
-    for (name, help, value) in gauges {
-        add(name, help, "gauge", value);
+    const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    match web.metrics.exposition() {
+        Ok(text) => ([(header::CONTENT_TYPE, FORMAT)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
     }
-    for (name, help, value) in counted {
-        add(name, help, "counter", value.load(Ordering::Relaxed) as f64);
-    }
-    text
 }
 
 #[cfg(test)]
@@ -127,23 +91,5 @@ mod tests {
         let (status, told) = readiness(Answer::Answers, vec![], MOST_LAG);
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(told.feed_lag_ms, 2_000);
-    }
-
-    #[test]
-    fn metrics_are_in_prometheus_format() {
-        let counters = Counters::default();
-        counters.events.store(7, Ordering::Relaxed);
-        let started = SystemTime::UNIX_EPOCH + Duration::from_secs(5);
-        let load = Load { connections: 3, watches: 9, lag: Duration::from_millis(20), started };
-        let text = exposition(&load, &counters);
-        for line in [
-            "millstream_connections 3",
-            "millstream_feed_lag_seconds 0.02",
-            "process_start_time_seconds 5",
-            "# TYPE millstream_events_total counter",
-            "millstream_events_total 7",
-        ] {
-            assert!(text.lines().any(|other| other == line), "{line} in {text}");
-        }
     }
 }

@@ -2,12 +2,13 @@
 
 use crate::answers;
 use crate::feeding::Pulse;
+use crate::metrics::Metrics;
 use crate::rate_limit::{self, Limits};
 use crate::security_headers::{self, Transport};
 use crate::session_layer::{find_caller, find_page_owner};
 use crate::sign_in_form::Form;
 use crate::site::Watch;
-use crate::{batch, live, offline, probes};
+use crate::{batch, live, offline, probes, requests};
 use app::request::{Caller, Services};
 use axum::Router;
 use axum::body::Body;
@@ -26,7 +27,6 @@ use millstream::requests::API;
 use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::Arc;
-use std::time::SystemTime;
 use tokio_util::task::LocalPoolHandle;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -34,6 +34,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::csrf::{ConfigError, CsrfLayer};
 use tower_http::services::ServeDir;
 use tower_http::set_header::SetResponseHeaderLayer;
+use tracing::Instrument;
 
 const LARGEST_BODY: usize = 256 * 1024;
 
@@ -46,7 +47,7 @@ pub(crate) struct Web {
     pub(crate) limits: Arc<Limits>,
     /// The origin that browsers name, where it is not the address listened on.
     pub(crate) public_origin: Option<String>,
-    pub(crate) started: SystemTime,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// The whole site.
@@ -65,7 +66,8 @@ pub(crate) fn router(
         .merge(live_questions(&web)?)
         .merge(operators(&web))
         .merge(pages(&web, options, watch))
-        .layer(map_response_with_state(transport, security_headers::add));
+        .layer(map_response_with_state(transport, security_headers::add))
+        .layer(from_fn_with_state(web.metrics.clone(), requests::observe));
     Ok(site)
 }
 
@@ -89,6 +91,11 @@ fn api(web: &Web) -> Result<Router, ConfigError> {
         .layer(from_fn(answers::as_api_errors))
         .layer(CompressionLayer::new());
     Ok(api.with_state(web.clone()))
+}
+
+/// Whether there is a server function at this path.
+pub(crate) fn is_function(path: &str) -> bool {
+    path == batch::PATH || server_fn_paths().any(|(known, _)| known == path)
 }
 
 /// The methods of the server functions, by path.
@@ -245,11 +252,13 @@ fn renderers() -> LocalPoolHandle {
 /// costs is bounded by what bounds the reads. Nothing of a page is sent before all of it is there (`SsrMode::Async`), so it is
 /// not kept from anybody.
 async fn render_on_one_thread(State(renderers): State<LocalPoolHandle>, request: Request, next: Next) -> Response {
-    let rendered = renderers.spawn_pinned(|| async move {
+    let rendering = async move {
         let (parts, body) = next.run(request).await.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await?;
         Ok::<_, axum::Error>(Response::from_parts(parts, Body::from(body)))
-    });
+    };
+    let span = tracing::Span::current();
+    let rendered = renderers.spawn_pinned(|| rendering.instrument(span));
     match rendered.await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => {

@@ -4,6 +4,7 @@ use crate::boot_check;
 use crate::configuration::{Configuration, Cookies, Demo};
 use crate::demo;
 use crate::feeding::{self, Pulse};
+use crate::metrics::Metrics;
 use crate::private_postgres::{self, PrivatePostgres};
 use crate::rate_limit::Limits;
 use crate::roles::{connect_owner, open_pools, owner_options};
@@ -210,7 +211,7 @@ async fn start_over(
         pulse: pulse.clone(),
         limits: Arc::new(Limits::new()),
         public_origin: configuration.public_url.as_ref().map(|url| as_browsers_write(url.origin()).to_owned()),
-        started: SystemTime::now(),
+        metrics: Arc::new(Metrics::new(hub.clone(), pulse.clone(), SystemTime::now())),
     };
     let router = routes::router(web, site::options(addr, watch), Transport::of(configuration), watch)
         .map_err(BootError::PublicUrl)?;

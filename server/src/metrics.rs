@@ -1,0 +1,111 @@
+//! What operators read at `/metrics`, in the OpenMetrics text format: counters of the hub, and how long requests and the
+//! feed's steps took.
+
+use crate::feeding::Pulse;
+use millstream::hub::Hub;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+/// Upper bounds in seconds: a read on one machine, a batch of fifty, what a person gives up on.
+const SECONDS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 10.0];
+
+/// A histogram of durations in seconds.
+pub(crate) fn durations() -> Histogram {
+    Histogram::new(SECONDS)
+}
+
+/// One a process.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<Answered, Histogram>,
+}
+
+/// What a request was and came to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    route: String,
+    status: u16,
+}
+
+impl Metrics {
+    pub(crate) fn new(hub: Arc<Hub>, pulse: Arc<Pulse>, started: SystemTime) -> Self {
+        let mut registry = Registry::default();
+        let requests = Family::<Answered, Histogram>::new_with_constructor(durations);
+        registry.register(
+            "millstream_request_seconds",
+            "From a request's head to its answer's, by route and status",
+            requests.clone(),
+        );
+        registry.register("millstream_feed_step_seconds", "The feed's successful steps", pulse.steps());
+        registry.register_collector(Box::new(Standing { hub, pulse, started }));
+        Self { registry, requests }
+    }
+
+    pub(crate) fn answered(&self, route: String, status: u16, took: Duration) {
+        self.requests.get_or_create(&Answered { route, status }).observe(took.as_secs_f64());
+    }
+
+    /// # Errors
+    /// None that can happen: writing to a `String` does not fail.
+    pub(crate) fn exposition(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// What others count or hold, read when it is asked for.
+struct Standing {
+    hub: Arc<Hub>,
+    pulse: Arc<Pulse>,
+    started: SystemTime,
+}
+
+impl fmt::Debug for Standing {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("Standing")
+    }
+}
+
+impl Collector for Standing {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let (connections, watches) = self.hub.load();
+        let started = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        for (name, help, value) in [
+            ("millstream_connections", "Live connections that stand now", connections as f64),
+            ("millstream_watches", "Keys that they watch", watches as f64),
+            (
+                "millstream_feed_lag_seconds",
+                "Time since the feed's last successful step",
+                self.pulse.lag().as_secs_f64(),
+            ),
+            ("process_start_time_seconds", "When the process started, since 1970", started.as_secs_f64()),
+        ] {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        let counters = self.hub.counters();
+        for (name, help, value) in [
+            ("millstream_frames", "Frames sent to live connections", &counters.frames),
+            ("millstream_events", "Change events taken from the feed", &counters.events),
+            ("millstream_matches", "Watched keys that events made stale", &counters.matches),
+            ("millstream_watch_checks", "Checks of watches against the database", &counters.watch_checks),
+            ("millstream_questions", "Questions answered by HTTP, without a live connection", &counters.questions),
+            ("millstream_revocations", "Memberships that ended", &counters.revocations),
+        ] {
+            let counter = ConstCounter::new(value.load(Ordering::Relaxed));
+            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        }
+        Ok(())
+    }
+}
