@@ -4,12 +4,18 @@
 
 mod support;
 
+use millstream::snapshot::{Stamp, Xid};
+use millstream::wire::{ClientFrame, ServerFrame};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 use server::{Configuration, start};
+use sqlx::PgPool;
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 use support::cluster::Room;
 use support::socket::{Socket, list, record};
@@ -37,7 +43,7 @@ async fn another_postmaster(room: &Room, than: i32) -> i32 {
 }
 
 /// Reads until there is an answer.
-async fn orders(world: &World, person: &Person, organization: Uuid) -> serde_json::Value {
+async fn orders_of(world: &World, person: &Person, organization: Uuid) -> serde_json::Value {
     let query = [("organization".to_owned(), organization.to_string())];
     until_within(RESTART, "an answer", async || {
         let answer = world.get(Some(person), "/api/orders/list", &query).await;
@@ -58,7 +64,7 @@ async fn a_postgres_that_crashed_after_a_rolled_back_write_begins_a_new_epoch_an
     let room = Room::new();
     let world = World::over(start(own_cluster(&room)).await.unwrap_or_else(|why| panic!("{}", why.sentence()))).await;
     let scene = world.scene().await;
-    let before = orders(&world, &scene.owner, scene.organization).await;
+    let before = orders_of(&world, &scene.owner, scene.organization).await;
     let stamp = stamp_of(&before);
     let mut socket = world.live(&scene.owner).await;
     let key = |number| record(number, scene.organization, "sales_orders", scene.order, &stamp);
@@ -78,7 +84,7 @@ async fn a_postgres_that_crashed_after_a_rolled_back_write_begins_a_new_epoch_an
 
     assert_eq!(socket.closed().await, Some(4001));
     assert_ne!(another_postmaster(&room, pid).await, pid);
-    let after = orders(&world, &scene.owner, scene.organization).await;
+    let after = orders_of(&world, &scene.owner, scene.organization).await;
     assert_ne!(stamp_of(&after).epoch, stamp.epoch, "a value of before is of another epoch");
     assert_eq!(after["data"], before["data"]);
 
@@ -87,7 +93,7 @@ async fn a_postgres_that_crashed_after_a_rolled_back_write_begins_a_new_epoch_an
     let heard = socket.watch(vec![key(1), listed(2)]).await;
     assert_eq!(heard.stale_numbers(), [1, 2]);
     // And the feed goes on: also over ids that come a second time.
-    let fresh = stamp_of(&orders(&world, &scene.owner, scene.organization).await);
+    let fresh = stamp_of(&orders_of(&world, &scene.owner, scene.organization).await);
     socket.watch_current(vec![record(3, scene.organization, "sales_orders", scene.order, &fresh)]).await;
     write(&world, &format!("update sales_orders set title = 'After' where id = '{}'", scene.order)).await;
     let heard = socket.until_stale(3).await;
@@ -96,18 +102,160 @@ async fn a_postgres_that_crashed_after_a_rolled_back_write_begins_a_new_epoch_an
     assert_eq!(room.postmaster(), None);
 }
 
+/// A page over some orders: it reads what it is told is stale, and nothing else, however often it is cut off.
+struct Page<'a> {
+    world: &'a World,
+    person: &'a Person,
+    organization: Uuid,
+    /// Of each order the title, and when it was read. Its watch number is its place.
+    held: Vec<(Uuid, String, Stamp)>,
+    /// How many connections have come to watch all of it.
+    connections: Arc<AtomicU32>,
+}
+
+impl Page<'_> {
+    async fn read(&self, order: Uuid) -> (Uuid, String, Stamp) {
+        let query = [("organization", self.organization), ("id", order)];
+        let query = query.map(|(name, value)| (name.to_owned(), value.to_string()));
+        until_within(RESTART, "an answer", async || {
+            let answer = self.world.get(Some(self.person), "/api/orders/get", &query).await;
+            let title = answer.body["data"]["title"].as_str()?.to_owned();
+            Some((order, title, answer.stamp()))
+        })
+        .await
+    }
+
+    /// Until `goal` is known and seen: the last transaction, which changes nothing that is held.
+    async fn follow(mut self, mut goal: tokio::sync::watch::Receiver<Option<Xid>>) -> Self {
+        let addr = self.world.server.addr.to_string();
+        loop {
+            let Some(mut socket) = Socket::try_open(&addr, self.person).await else {
+                tokio::task::yield_now().await;
+                continue;
+            };
+            let watches =
+                self.held.iter().zip(0..).map(|((order, _, stamp), number)| {
+                    record(number, self.organization, "sales_orders", *order, stamp)
+                });
+            if !socket.try_send(&ClientFrame::Watch { keys: watches.collect() }).await {
+                continue;
+            }
+            let mut watching = BTreeSet::new();
+            while let Ok(frame) = socket.next().await {
+                let ServerFrame::Tick(tick) = frame else { continue };
+                assert!(tick.refused.is_empty(), "{tick:?}");
+                let were_all_watched = watching.len() == self.held.len();
+                watching.extend(tick.watching);
+                let are_all_watched = watching.len() == self.held.len();
+                self.connections.fetch_add(u32::from(are_all_watched && !were_all_watched), Ordering::Relaxed);
+                for stale in &tick.stale {
+                    let place = stale.number as usize;
+                    self.held[place] = self.read(self.held[place].0).await;
+                }
+                let is_there = goal.borrow_and_update().is_some_and(|goal| tick.cursor.sees(goal));
+                if is_there && are_all_watched {
+                    return self;
+                }
+            }
+        }
+    }
+}
+
+/// Changes orders by plain SQL, as fast as it goes, whoever dies meanwhile.
+async fn rename_without_end(owner: PgPool, orders: Vec<Uuid>, is_over: Arc<AtomicBool>) -> usize {
+    let (mut chance, mut renamed) = (fastrand::Rng::new(), 0);
+    while !is_over.load(Ordering::Relaxed) {
+        let order = orders[chance.usize(..orders.len())];
+        let change = sqlx::query("update sales_orders set title = $2 where id = $1")
+            .bind(order)
+            .bind(format!("{:x}", chance.u64(..)));
+        renamed += usize::from(change.execute(&owner).await.is_ok());
+    }
+    renamed
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_shows_what_is_not_so_after_postgres_or_a_backend_of_it_was_killed_while_others_wrote() {
+    let room = Room::new();
+    let world = World::over(start(own_cluster(&room)).await.unwrap_or_else(|why| panic!("{}", why.sentence()))).await;
+    let scene = world.scene().await;
+    let mut orders = Vec::new();
+    for _ in 0..20 {
+        orders.push(world.order(scene.organization, scene.customer).await);
+    }
+    let (tell_goal, goal) = tokio::sync::watch::channel(None);
+    let connections = Arc::new(AtomicU32::new(0));
+    let mut page = Page {
+        world: &world,
+        person: &scene.owner,
+        organization: scene.organization,
+        held: Vec::new(),
+        connections: connections.clone(),
+    };
+    for order in &orders {
+        page.held.push(page.read(*order).await);
+    }
+    let is_over = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..3)
+        .map(|_| tokio::spawn(rename_without_end(world.owner.clone(), orders.clone(), is_over.clone())))
+        .collect();
+
+    let killing = async {
+        let kills = ["millstream_feed", "millstream_app", "postmaster", "millstream_feed", "postmaster"];
+        let is_back = async |after: u32| {
+            until_within(RESTART, "the page to be live", async || {
+                (connections.load(Ordering::Relaxed) > after).then_some(())
+            })
+            .await;
+        };
+        for (whose, killed) in kills.into_iter().zip(0..) {
+            is_back(killed).await;
+            match whose {
+                "postmaster" => signal(room.postmaster().unwrap(), Signal::SIGKILL),
+                login => {
+                    let backend = sqlx::query_scalar("select pid from pg_stat_activity where usename = $1 limit 1")
+                        .bind(login)
+                        .fetch_one(&world.owner);
+                    signal(backend.await.unwrap(), Signal::SIGKILL);
+                }
+            }
+        }
+        is_back(5).await;
+        is_over.store(true, Ordering::Relaxed);
+        let mut renamed = 0;
+        for writer in writers {
+            renamed += writer.await.unwrap();
+        }
+        tell_goal.send_replace(Some(world.fence(&scene.owner).await));
+        renamed
+    };
+    let (page, renamed) = tokio::join!(page.follow(goal), killing);
+    println!("{renamed} changes");
+    for (order, shown, _) in &page.held {
+        let title: String = sqlx::query_scalar("select title from sales_orders where id = $1")
+            .bind(order)
+            .fetch_one(&world.owner)
+            .await
+            .unwrap();
+        assert_eq!(*shown, title);
+    }
+    assert!(renamed > 100, "{renamed} changes");
+    drop(page);
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_postgres_that_was_restarted_cleanly_keeps_its_epoch_and_its_connections() {
     let room = Room::new();
     let world = World::over(start(own_cluster(&room)).await.unwrap_or_else(|why| panic!("{}", why.sentence()))).await;
     let scene = world.scene().await;
-    let stamp = stamp_of(&orders(&world, &scene.owner, scene.organization).await);
+    let stamp = stamp_of(&orders_of(&world, &scene.owner, scene.organization).await);
     let mut socket = world.live(&scene.owner).await;
     socket.watch_current(vec![record(1, scene.organization, "sales_orders", scene.order, &stamp)]).await;
     let pid = room.postmaster().unwrap();
     signal(pid, Signal::SIGINT); // a fast shutdown, as by a package upgrade
     another_postmaster(&room, pid).await;
-    let after = stamp_of(&orders(&world, &scene.owner, scene.organization).await);
+    let after = stamp_of(&orders_of(&world, &scene.owner, scene.organization).await);
     assert_eq!(after.epoch, stamp.epoch);
     write(&world, &format!("update sales_orders set title = 'After' where id = '{}'", scene.order)).await;
     socket.until_stale(1).await;

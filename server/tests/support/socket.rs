@@ -104,6 +104,18 @@ impl Socket {
         socket
     }
 
+    /// The same where the server may be unable to.
+    pub async fn try_open(addr: &str, person: &Person) -> Option<Self> {
+        let (stream, _) = connect_async(request(addr, Some(&person.cookie()))).await.ok()?;
+        Some(Self { stream })
+    }
+
+    /// Whether it went out: the connection may have ended.
+    pub async fn try_send(&mut self, frame: &ClientFrame) -> bool {
+        let text = serde_json::to_string(frame).unwrap();
+        self.stream.send(Message::text(text)).await.is_ok()
+    }
+
     pub async fn send(&mut self, frame: &ClientFrame) {
         self.send_text(serde_json::to_string(frame).unwrap()).await;
     }
@@ -118,7 +130,7 @@ impl Socket {
 
     /// The next frame.
     pub async fn frame(&mut self) -> ServerFrame {
-        match self.message().await {
+        match self.next().await {
             Ok(frame) => frame,
             Err(code) => panic!("the server closed the connection with {code:?}"),
         }
@@ -127,13 +139,14 @@ impl Socket {
     /// The code with which the server closes; what it says before is passed over.
     pub async fn closed(&mut self) -> Option<u16> {
         loop {
-            if let Err(code) = self.message().await {
+            if let Err(code) = self.next().await {
                 return code;
             }
         }
     }
 
-    async fn message(&mut self) -> Result<ServerFrame, Option<u16>> {
+    /// The next frame, or the code with which the connection was closed.
+    pub async fn next(&mut self) -> Result<ServerFrame, Option<u16>> {
         loop {
             let message = tokio::time::timeout(BOUND, self.stream.next()).await.expect("a frame in time");
             match message {
