@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-const BUSY: Duration = Duration::from_millis(10);
+const BUSY: Duration = Duration::from_millis(5);
 const IDLE: Duration = Duration::from_millis(20);
 /// How long after an event the feed counts as busy.
 const BUSY_FOR: Duration = Duration::from_secs(1);
