@@ -4,31 +4,20 @@
 
 mod support;
 
-use millstream::snapshot::{Stamp, Xid};
-use millstream::wire::{ClientFrame, ServerFrame};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 use server::{Configuration, start};
-use sqlx::PgPool;
-use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 use support::cluster::Room;
+use support::page::{Page, RESTART, rename_without_end, until_live};
+use support::program::{Program, signal};
 use support::socket::{Socket, list, record};
 use support::world::{Person, World, configuration, stamp_of, xid_in};
 use support::{until, until_within};
+use tokio::sync::watch;
 use uuid::Uuid;
-
-/// Starting PostgreSQL, or noticing that it is gone, on a busy machine.
-const RESTART: Duration = Duration::from_secs(60);
-
-fn signal(pid: i32, signal: Signal) {
-    kill(Pid::from_raw(pid), signal).unwrap();
-}
 
 fn is_there(pid: i32) -> bool {
     kill(Pid::from_raw(pid), None).is_ok()
@@ -102,78 +91,6 @@ async fn a_postgres_that_crashed_after_a_rolled_back_write_begins_a_new_epoch_an
     assert_eq!(room.postmaster(), None);
 }
 
-/// A page over some orders: it reads what it is told is stale, and nothing else, however often it is cut off.
-struct Page<'a> {
-    world: &'a World,
-    person: &'a Person,
-    organization: Uuid,
-    /// Of each order the title, and when it was read. Its watch number is its place.
-    held: Vec<(Uuid, String, Stamp)>,
-    /// How many connections have come to watch all of it.
-    connections: Arc<AtomicU32>,
-}
-
-impl Page<'_> {
-    async fn read(&self, order: Uuid) -> (Uuid, String, Stamp) {
-        let query = [("organization", self.organization), ("id", order)];
-        let query = query.map(|(name, value)| (name.to_owned(), value.to_string()));
-        until_within(RESTART, "an answer", async || {
-            let answer = self.world.get(Some(self.person), "/api/orders/get", &query).await;
-            let title = answer.body["data"]["title"].as_str()?.to_owned();
-            Some((order, title, answer.stamp()))
-        })
-        .await
-    }
-
-    /// Until `goal` is known and seen: the last transaction, which changes nothing that is held.
-    async fn follow(mut self, mut goal: tokio::sync::watch::Receiver<Option<Xid>>) -> Self {
-        let addr = self.world.server.addr.to_string();
-        loop {
-            let Some(mut socket) = Socket::try_open(&addr, self.person).await else {
-                tokio::task::yield_now().await;
-                continue;
-            };
-            let watches =
-                self.held.iter().zip(0..).map(|((order, _, stamp), number)| {
-                    record(number, self.organization, "sales_orders", *order, stamp)
-                });
-            if !socket.try_send(&ClientFrame::Watch { keys: watches.collect() }).await {
-                continue;
-            }
-            let mut watching = BTreeSet::new();
-            while let Ok(frame) = socket.next().await {
-                let ServerFrame::Tick(tick) = frame else { continue };
-                assert!(tick.refused.is_empty(), "{tick:?}");
-                let were_all_watched = watching.len() == self.held.len();
-                watching.extend(tick.watching);
-                let are_all_watched = watching.len() == self.held.len();
-                self.connections.fetch_add(u32::from(are_all_watched && !were_all_watched), Ordering::Relaxed);
-                for stale in &tick.stale {
-                    let place = stale.number as usize;
-                    self.held[place] = self.read(self.held[place].0).await;
-                }
-                let is_there = goal.borrow_and_update().is_some_and(|goal| tick.cursor.sees(goal));
-                if is_there && are_all_watched {
-                    return self;
-                }
-            }
-        }
-    }
-}
-
-/// Changes orders by plain SQL, as fast as it goes, whoever dies meanwhile.
-async fn rename_without_end(owner: PgPool, orders: Vec<Uuid>, is_over: Arc<AtomicBool>) -> usize {
-    let (mut chance, mut renamed) = (fastrand::Rng::new(), 0);
-    while !is_over.load(Ordering::Relaxed) {
-        let order = orders[chance.usize(..orders.len())];
-        let change = sqlx::query("update sales_orders set title = $2 where id = $1")
-            .bind(order)
-            .bind(format!("{:x}", chance.u64(..)));
-        renamed += usize::from(change.execute(&owner).await.is_ok());
-    }
-    renamed
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_shows_what_is_not_so_after_postgres_or_a_backend_of_it_was_killed_while_others_wrote() {
     let room = Room::new();
@@ -183,18 +100,10 @@ async fn nobody_shows_what_is_not_so_after_postgres_or_a_backend_of_it_was_kille
     for _ in 0..20 {
         orders.push(world.order(scene.organization, scene.customer).await);
     }
-    let (tell_goal, goal) = tokio::sync::watch::channel(None);
-    let connections = Arc::new(AtomicU32::new(0));
-    let mut page = Page {
-        world: &world,
-        person: &scene.owner,
-        organization: scene.organization,
-        held: Vec::new(),
-        connections: connections.clone(),
-    };
-    for order in &orders {
-        page.held.push(page.read(*order).await);
-    }
+    let (tell_goal, goal) = watch::channel(None);
+    let nodes = vec![world.server.addr.to_string()];
+    let page = Page::open(&world, &scene.owner, scene.organization, &orders, nodes).await;
+    let connections = page.connections.clone();
     let is_over = Arc::new(AtomicBool::new(false));
     let writers: Vec<_> = (0..3)
         .map(|_| tokio::spawn(rename_without_end(world.owner.clone(), orders.clone(), is_over.clone())))
@@ -202,14 +111,8 @@ async fn nobody_shows_what_is_not_so_after_postgres_or_a_backend_of_it_was_kille
 
     let killing = async {
         let kills = ["millstream_feed", "millstream_app", "postmaster", "millstream_feed", "postmaster"];
-        let is_back = async |after: u32| {
-            until_within(RESTART, "the page to be live", async || {
-                (connections.load(Ordering::Relaxed) > after).then_some(())
-            })
-            .await;
-        };
         for (whose, killed) in kills.into_iter().zip(0..) {
-            is_back(killed).await;
+            until_live(&connections, killed).await;
             match whose {
                 "postmaster" => signal(room.postmaster().unwrap(), Signal::SIGKILL),
                 login => {
@@ -220,7 +123,7 @@ async fn nobody_shows_what_is_not_so_after_postgres_or_a_backend_of_it_was_kille
                 }
             }
         }
-        is_back(5).await;
+        until_live(&connections, 5).await;
         is_over.store(true, Ordering::Relaxed);
         let mut renamed = 0;
         for writer in writers {
@@ -231,14 +134,7 @@ async fn nobody_shows_what_is_not_so_after_postgres_or_a_backend_of_it_was_kille
     };
     let (page, renamed) = tokio::join!(page.follow(goal), killing);
     println!("{renamed} changes");
-    for (order, shown, _) in &page.held {
-        let title: String = sqlx::query_scalar("select title from sales_orders where id = $1")
-            .bind(order)
-            .fetch_one(&world.owner)
-            .await
-            .unwrap();
-        assert_eq!(*shown, title);
-    }
+    page.assert_right().await;
     assert!(renamed > 100, "{renamed} changes");
     drop(page);
     world.stop().await;
@@ -269,45 +165,6 @@ async fn a_postgres_that_was_restarted_cleanly_keeps_its_epoch_and_its_connectio
         .await;
     assert_eq!(heard.stale_numbers(), [2]);
     world.stop().await;
-}
-
-/// The program itself, over its own PostgreSQL.
-struct Program {
-    child: Child,
-    addr: String,
-}
-
-impl Program {
-    fn start(room: &Room) -> Self {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_millstream"));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MILLSTREAM_")) {
-            program.env_remove(name);
-        }
-        let mut child = program
-            .env_remove("DATABASE_URL")
-            .env("MILLSTREAM_DATA_DIR", room.path())
-            .env("MILLSTREAM_ADDR", "127.0.0.1:0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let line = BufReader::new(child.stdout.take().unwrap()).lines().next().expect("it started").unwrap();
-        let addr = line.strip_prefix("Millstream listens on http://").unwrap_or_else(|| panic!("{line}")).to_owned();
-        Self { child, addr }
-    }
-
-    fn end(&mut self, by: Signal) -> Option<i32> {
-        signal(self.child.id().cast_signed(), by);
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

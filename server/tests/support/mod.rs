@@ -6,6 +6,8 @@
 
 pub mod cluster;
 pub mod endpoints;
+pub mod page;
+pub mod program;
 pub mod scene;
 pub mod socket;
 pub mod world;
