@@ -37,8 +37,8 @@ use absence::Absence;
 use entry::Entry;
 use forgotten::Forgotten;
 use outbox::Pending;
-use serde::{Deserialize, Serialize};
 use rustc_hash::{FxHashMap, FxHashSet};
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 
 /// What the driver is to do.

@@ -1,0 +1,165 @@
+//! What an event costs the hub, among how many watched keys: `make bench`.
+//!
+//! N keys are watched over connections of ten organizations, ten of them by each filter. Each round an update leaves or
+//! enters one filter, so it matches ten watchers; measured is the batch's way up to the connections to be woken. Flat from 100
+//! to 100,000 keys means that an event costs what it matches. Prints the median of the rounds, for several kinds of filters.
+//! Then: what it costs to give one key back where all keys of the organization are the same list.
+
+use millstream::feed::{Batch, Event, EventKind};
+use millstream::hub::bench::Routed;
+use millstream::key::{Change, Dependency, Facet, Facets, OrganizationId};
+use millstream::{Epoch, Snapshot, Xid};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+const ORGANIZATIONS: u32 = 10;
+const ALIKE: u32 = 10;
+const FILTERS_A_CONNECTION: u32 = 200;
+const ROUNDS: u32 = 5_000;
+const EPOCH: Epoch = Epoch(Uuid::from_u128(1));
+const OF_ALL: [u32; 4] = [100, 1_000, 10_000, 100_000];
+
+/// What is watched of the table.
+#[derive(Clone, Copy)]
+enum Filter {
+    /// One row, by its id.
+    Record,
+    /// A status that all ask for, and one of many people.
+    StatusAndPerson,
+    /// One of two statuses, and one of many people.
+    StatusesAndPerson,
+    /// A status, one of many people, and one of forty customers, as narrowed rights add them.
+    Narrowed,
+}
+
+fn text(value: &str) -> Facet {
+    Facet::Text(value.to_owned())
+}
+
+fn id(of: u32) -> Facet {
+    Uuid::from_u128(0x1000_0000_0000 + u128::from(of)).into()
+}
+
+impl Filter {
+    fn dependency(self, of: u32) -> Dependency {
+        let orders = Dependency::all("orders");
+        match self {
+            Filter::Record => orders.with("id", id(of)),
+            Filter::StatusAndPerson => orders.with("status", text("open")).with("assignee", id(of)),
+            Filter::StatusesAndPerson => {
+                orders.with_any("status", vec![text("open"), text("released")]).with("assignee", id(of))
+            }
+            Filter::Narrowed => orders
+                .with("status", text("open"))
+                .with("assignee", id(of))
+                .with_any("customer", (0..40).map(id).collect()),
+        }
+    }
+}
+
+fn snapshot(xmax: u64) -> Snapshot {
+    match format!("{xmax}:{xmax}:").parse() {
+        Ok(snapshot) => snapshot,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn organization(number: u32) -> OrganizationId {
+    OrganizationId(Uuid::from_u128(u128::from(number % ORGANIZATIONS) + 2))
+}
+
+/// The row of that id, person and organization, as an event tells it.
+fn row(of: u32, status: &str) -> Option<Facets> {
+    let named = |(name, value): (&str, Facet)| (name.to_owned(), value);
+    let facets = [("id", id(of)), ("status", text(status)), ("assignee", id(of)), ("customer", id(of % 40))];
+    Some(Facets(facets.map(named).into()))
+}
+
+fn update(xid: u64, of: u32) -> Batch {
+    let (old, new) = if xid.is_multiple_of(4) { ("open", "shipped") } else { ("shipped", "open") };
+    let event = Event {
+        xid: Xid(xid),
+        organization: Some(organization(of)),
+        person: None,
+        record: Uuid::nil(),
+        kind: EventKind::Update,
+        audience: None,
+        actor: None,
+        mutation: None,
+        change: Change { table: "orders".to_owned(), old: row(of, old), new: row(of, new) },
+    };
+    let (events, tables, passed) = (vec![event], Vec::new(), Vec::new());
+    Batch { cursor: snapshot(xid + 1), epoch: EPOCH, events, tables, passed, is_restart: false }
+}
+
+/// Filter `n` is watched in organization `n mod 10`, by ten connections, each of which watches up to 200 filters.
+fn watched(keys: u32, filter: Filter) -> Routed {
+    let mut routed = Routed::new(snapshot(10), EPOCH);
+    let filters = keys / ALIKE;
+    for organization_number in 0..ORGANIZATIONS {
+        let its: Vec<u32> = (organization_number..filters).step_by(ORGANIZATIONS as usize).collect();
+        for page in its.chunks(FILTERS_A_CONNECTION as usize) {
+            for _ in 0..ALIKE {
+                let connection = routed.connect();
+                for (number, of) in (1..).zip(page) {
+                    routed.watch(connection, organization(organization_number), number, vec![filter.dependency(*of)]);
+                }
+                routed.take_frames(connection);
+            }
+        }
+    }
+    routed
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn an_event(keys: u32, filter: Filter) -> Duration {
+    let mut routed = watched(keys, filter);
+    let round = |round: u32| {
+        // A stride that is coprime to the counts: no neighbour in memory of the one before.
+        let of = (u64::from(round) * 7_919 % u64::from(keys / ALIKE)) as u32;
+        let batch = update(12 + 2 * u64::from(round), of);
+        let begun = Instant::now();
+        let (matches, woken) = routed.apply(batch);
+        let took = begun.elapsed();
+        assert_eq!(matches, ALIKE as usize, "ten watch this filter");
+        let frames = woken.into_iter().map(|connection| routed.take_frames(connection).len()).sum::<usize>();
+        assert_eq!(frames, ALIKE as usize, "each of the ten has a connection of its own, and one frame");
+        took
+    };
+    median((0..ROUNDS).map(round).collect())
+}
+
+/// One connection watches the list and gives it back, beside others that watch it.
+fn giving_back(keys: u32) -> Duration {
+    let mut routed = Routed::new(snapshot(10), EPOCH);
+    let connections: Vec<u64> = (0..keys).map(|_| routed.connect()).collect();
+    let list = || vec![Dependency::all("orders").with("status", text("open"))];
+    for connection in &connections {
+        routed.watch(*connection, organization(0), 1, list());
+    }
+    let round = |round: u32| {
+        let connection = connections[(u64::from(round) * 7_919 % u64::from(keys)) as usize];
+        let begun = Instant::now();
+        routed.unwatch(connection, 1);
+        let took = begun.elapsed();
+        routed.watch(connection, organization(0), 1, list());
+        took
+    };
+    median((0..ROUNDS).map(round).collect())
+}
+
+fn main() {
+    let columns = ["a record", "status, person", "statuses, person", "narrowed", "giving back"];
+    println!("{:>12}{}", "watched keys", columns.map(|column| format!("{column:>19}")).concat());
+    for keys in OF_ALL {
+        let filters = [Filter::Record, Filter::StatusAndPerson, Filter::StatusesAndPerson, Filter::Narrowed];
+        let events = filters.map(|filter| an_event(keys, filter));
+        let times = events.into_iter().chain([giving_back(keys)]);
+        let row: Vec<_> = times.map(|time| format!("{:>16.2} µs", time.as_secs_f64() * 1e6)).collect();
+        println!("{keys:>12}{}", row.concat());
+    }
+}
