@@ -7,71 +7,22 @@
 //! Then, where N connections watch the same list: to give it back on one of them, to end a session, to tell them all, and to
 //! tell them that forty rows of the role catalogue changed (median of 20).
 
+#[path = "shared/routed.rs"]
+mod routed;
+
+use millstream::Xid;
 use millstream::feed::{Batch, Event, EventKind};
 use millstream::hub::bench::Routed;
 use millstream::key::{Change, Dependency, Facet, Facets, OrganizationId};
-use millstream::{Epoch, Snapshot, Xid};
+use routed::{ALIKE, EPOCH, Filter, id, organization, snapshot, text, watched};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-const ORGANIZATIONS: u32 = 10;
-const ALIKE: u32 = 10;
-const FILTERS_A_CONNECTION: u32 = 200;
 const ROUNDS: u32 = 5_000;
 const ROUNDS_OF_ALL: u32 = 20;
 /// Of the role catalogue, in one transaction.
 const ROLES: u32 = 40;
-const EPOCH: Epoch = Epoch(Uuid::from_u128(1));
 const OF_ALL: [u32; 4] = [100, 1_000, 10_000, 100_000];
-
-/// What is watched of the table.
-#[derive(Clone, Copy)]
-enum Filter {
-    /// One row, by its id.
-    Record,
-    /// A status that all ask for, and one of many people.
-    StatusAndPerson,
-    /// One of two statuses, and one of many people.
-    StatusesAndPerson,
-    /// A status, one of many people, and one of forty customers, as narrowed rights add them.
-    Narrowed,
-}
-
-fn text(value: &str) -> Facet {
-    Facet::Text(value.to_owned())
-}
-
-fn id(of: u32) -> Facet {
-    Uuid::from_u128(0x1000_0000_0000 + u128::from(of)).into()
-}
-
-impl Filter {
-    fn dependency(self, of: u32) -> Dependency {
-        let orders = Dependency::all("orders");
-        match self {
-            Filter::Record => orders.with("id", id(of)),
-            Filter::StatusAndPerson => orders.with("status", text("open")).with("assignee", id(of)),
-            Filter::StatusesAndPerson => {
-                orders.with_any("status", vec![text("open"), text("released")]).with("assignee", id(of))
-            }
-            Filter::Narrowed => orders
-                .with("status", text("open"))
-                .with("assignee", id(of))
-                .with_any("customer", (0..40).map(id).collect()),
-        }
-    }
-}
-
-fn snapshot(xmax: u64) -> Snapshot {
-    match format!("{xmax}:{xmax}:").parse() {
-        Ok(snapshot) => snapshot,
-        Err(error) => panic!("{error}"),
-    }
-}
-
-fn organization(number: u32) -> OrganizationId {
-    OrganizationId(Uuid::from_u128(u128::from(number % ORGANIZATIONS) + 2))
-}
 
 /// The row of that id, person and organization, as an event tells it.
 fn row(of: u32, status: &str) -> Option<Facets> {
@@ -103,25 +54,6 @@ fn update(xid: u64, of: u32) -> Batch {
     let (old, new) = if xid.is_multiple_of(4) { ("open", "shipped") } else { ("shipped", "open") };
     let change = Change { table: "orders".to_owned(), old: row(of, old), new: row(of, new) };
     batch(xid, vec![Event { change, ..event(xid, Some(organization(of)), "orders") }])
-}
-
-/// Filter `n` is watched in organization `n mod 10`, by ten connections, each of which watches up to 200 filters.
-fn watched(keys: u32, filter: Filter) -> Routed {
-    let mut routed = Routed::new(snapshot(10), EPOCH);
-    let filters = keys / ALIKE;
-    for organization_number in 0..ORGANIZATIONS {
-        let its: Vec<u32> = (organization_number..filters).step_by(ORGANIZATIONS as usize).collect();
-        for page in its.chunks(FILTERS_A_CONNECTION as usize) {
-            for _ in 0..ALIKE {
-                let connection = routed.connect(Uuid::now_v7());
-                for (number, of) in (1..).zip(page) {
-                    routed.watch(connection, organization(organization_number), number, vec![filter.dependency(*of)]);
-                }
-                routed.take_frames(connection);
-            }
-        }
-    }
-    routed
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

@@ -10,6 +10,7 @@ use crate::feed::{Batch, Event, EventKind};
 use crate::key::{Dependency, OrganizationId, PersonId};
 use crate::snapshot::{Epoch, Stamp, Xid};
 use crate::wire::{By, Passed, Refused, Rights, ServerFrame, Standing, Watch, WatchNumber};
+use rustc_hash::FxHashMap;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use uuid::Uuid;
@@ -40,7 +41,7 @@ pub(crate) type RightsNow = HashMap<(PersonId, OrganizationId), WatchRights>;
 pub(crate) struct Routing {
     cursor: Option<Stamp>,
     interest: Interest,
-    connections: HashMap<ConnectionId, Connection>,
+    connections: FxHashMap<ConnectionId, Connection>,
     people: HashMap<PersonId, HashSet<ConnectionId>>,
     sessions: HashMap<Uuid, HashSet<ConnectionId>>,
     last_connection: ConnectionId,
