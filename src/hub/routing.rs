@@ -421,6 +421,10 @@ fn standing(event: &Event, before: Option<&WatchRights>, now: Option<&WatchRight
 }
 
 #[cfg(test)]
+#[path = "authority_tests.rs"]
+mod authority;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::hub::missed::Beyond;
