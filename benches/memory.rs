@@ -1,11 +1,15 @@
-//! What a key costs the client in memory beside its value: `make bench`. Counted by the allocator.
+//! What a key costs in memory: the client beside its value, and the hub where it is watched. `make bench`, counted by the allocator.
 
+#[path = "shared/routed.rs"]
+#[allow(dead_code)]
+mod routed;
 #[path = "shared/watched.rs"]
 #[allow(dead_code)] // it is shared with benches that use all of it
 mod watched;
 
 use millstream::client::Client;
 use millstream::overlay::AnyValue;
+use routed::Filter;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 use std::sync::Arc;
@@ -43,5 +47,11 @@ fn main() {
         let (idle, _idle) = held(|| idle(keys));
         let (observed, _observed) = held(|| Watched::new(keys));
         println!("{keys:>8}  {:>24}  {:>24}", idle / keys as isize, observed / keys as isize);
+    }
+    println!("{:>8}  {:>24}  {:>24}", "keys", "the hub, a record", "the hub, status, person");
+    for keys in COUNTS {
+        let [record, list] =
+            [Filter::Record, Filter::StatusAndPerson].map(|filter| held(|| routed::watched(keys, filter)).0);
+        println!("{keys:>8}  {:>24}  {:>24}", record / keys as isize, list / keys as isize);
     }
 }

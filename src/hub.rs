@@ -4,6 +4,8 @@
 //! costs what it matches ([`interest`]). One mutex guards it all: what is done under it is a few look-ups in memory,
 //! and a frame must not be made between half of a batch and its cursor.
 
+#[doc(hidden)]
+pub mod bench;
 mod interest;
 pub(crate) mod missed;
 mod outgoing;

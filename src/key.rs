@@ -175,7 +175,8 @@ impl Dependency {
         let meets = |version: &Facets| {
             self.conditions.iter().all(|condition| match version.get(condition.facet) {
                 Some(value) => condition.values.contains(value),
-                None => true,
+                // No row has one of no values.
+                None => !condition.values.is_empty(),
             })
         };
         self.table == change.table && (change.old.as_ref().is_some_and(meets) || change.new.as_ref().is_some_and(meets))

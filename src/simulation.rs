@@ -33,6 +33,7 @@ mod schedule;
 mod tab;
 mod world;
 
+pub(crate) use schedule::Chance;
 use schedule::Schedule;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,12 +1,17 @@
 //! Who is interested in what, indexed so that a change finds its watchers without trying the others.
 //!
-//! Each dependency hangs on one *anchor*: a value of its first condition, or "any row". A change looks up "any row" and
-//! the values of its own facets, old and new; what is found there is tried against the whole dependency.
+//! A dependency hangs on the values of its conditions *together*. For each set of facets that conditions name there is one
+//! tree, with a fork a facet and a branch a value; a change walks it once for each version of its row, by the values that it tells.
+//! Who is found at the end is matched. A facet that the change does not tell proves nothing: there all branches are walked.
+//! Long lists of values are not worth a place for each: they are tried on who is found by the other conditions.
 
 use super::routing::ConnectionId;
-use crate::key::{Change, Dependency, Facet, Facets, OrganizationId};
+use crate::key::{Change, Condition, Dependency, Facet, Facets, OrganizationId};
 use crate::wire::WatchNumber;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+/// A dependency hangs in so many places at most, but for one whose shortest list of values is longer.
+const MOST_PLACES: usize = 16;
 
 /// One watched key of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,55 +20,103 @@ pub(super) struct Watcher {
     pub(super) number: WatchNumber,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Anchor {
-    AnyRow,
-    Value(&'static str, Facet),
-}
-
 #[derive(Default)]
 pub(super) struct Interest {
-    tables: HashMap<OrganizationId, HashMap<&'static str, Anchors>>,
+    tables: HashMap<OrganizationId, HashMap<&'static str, Vec<Tree>>>,
 }
 
-/// The watchers of one table in one organization.
-#[derive(Default)]
-struct Anchors {
-    watchers: HashMap<Anchor, Vec<(Watcher, Dependency)>>,
-    /// The facets that anchors hang on, with how many do: what a change has to be looked up by.
-    facets: HashMap<&'static str, usize>,
+/// What hangs on the same facets of one table in one organization.
+struct Tree {
+    /// Sorted; a fork each, in this order.
+    facets: Box<[&'static str]>,
+    root: Node,
 }
 
-fn anchors(dependency: &Dependency) -> Vec<Anchor> {
-    match dependency.conditions.first() {
-        None => vec![Anchor::AnyRow],
-        Some(condition) => condition.values.iter().map(|value| Anchor::Value(condition.facet, value.clone())).collect(),
+enum Node {
+    Fork(HashMap<Facet, Node>),
+    /// Each with the conditions that are not met by hanging here.
+    Leaf(HashMap<Hanging, Box<[OneOf]>>),
+}
+
+/// A condition that is tried: of long lists each value would cost a look into memory.
+struct OneOf {
+    facet: &'static str,
+    values: HashSet<Facet>,
+}
+
+/// One of a watcher's dependencies, by its place among them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Hanging {
+    connection: ConnectionId,
+    number: WatchNumber,
+    which: u32,
+}
+
+/// The conditions of a dependency: those that it hangs on, sorted by facet, and the others.
+struct Placed<'d> {
+    on: Vec<&'d Condition>,
+    rest: Vec<&'d Condition>,
+}
+
+impl<'d> Placed<'d> {
+    /// None for a dependency that no row meets.
+    fn of(dependency: &'d Dependency) -> Option<Self> {
+        let mut conditions: Vec<_> = dependency.conditions.iter().collect();
+        conditions.sort_by_key(|condition| condition.values.len());
+        if conditions.first().is_some_and(|shortest| shortest.values.is_empty()) {
+            return None;
+        }
+        let (mut on, mut rest) = (Vec::<&Condition>::new(), Vec::new());
+        let mut places = 1;
+        for condition in conditions {
+            let is_worth_it = on.is_empty() || places * condition.values.len() <= MOST_PLACES;
+            if is_worth_it && on.iter().all(|other| other.facet != condition.facet) {
+                places *= condition.values.len();
+                on.push(condition);
+            } else {
+                rest.push(condition);
+            }
+        }
+        on.sort_unstable_by_key(|condition| condition.facet);
+        Some(Self { on, rest })
     }
+
+    fn is_in(&self, tree: &Tree) -> bool {
+        tree.facets.iter().eq(self.on.iter().map(|condition| &condition.facet))
+    }
+}
+
+/// Those of a watcher's dependencies that some row meets, with their places among them.
+fn placed(dependencies: &[Dependency]) -> impl Iterator<Item = (u32, &'static str, Placed<'_>)> {
+    let numbered = (0..).zip(dependencies);
+    numbered.filter_map(|(which, dependency)| Some((which, dependency.table, Placed::of(dependency)?)))
 }
 
 impl Interest {
     pub(super) fn add(&mut self, organization: OrganizationId, dependencies: &[Dependency], watcher: Watcher) {
-        let tables = self.tables.entry(organization).or_default();
-        for dependency in dependencies {
-            let table = tables.entry(dependency.table).or_default();
-            for anchor in anchors(dependency) {
-                if let Anchor::Value(facet, _) = anchor {
-                    *table.facets.entry(facet).or_default() += 1;
-                }
-                table.watchers.entry(anchor).or_default().push((watcher, dependency.clone()));
-            }
+        for (which, table, placed) in placed(dependencies) {
+            let trees = self.tables.entry(organization).or_default().entry(table).or_default();
+            let place = trees.iter().position(|tree| placed.is_in(tree)).unwrap_or_else(|| {
+                let facets = placed.on.iter().map(|condition| condition.facet).collect();
+                trees.push(Tree { facets, root: Node::of_depth(placed.on.len()) });
+                trees.len() - 1
+            });
+            trees[place].root.add(&placed.on, &placed.rest, watcher.hanging(which));
         }
     }
 
+    /// Costs a look-up for each place in which it hangs, however many others hang there.
     pub(super) fn remove(&mut self, organization: OrganizationId, dependencies: &[Dependency], watcher: Watcher) {
         let Some(tables) = self.tables.get_mut(&organization) else { return };
-        for dependency in dependencies {
-            let Some(table) = tables.get_mut(dependency.table) else { continue };
-            for anchor in anchors(dependency) {
-                table.remove(&anchor, dependency, watcher);
+        for (which, table, placed) in placed(dependencies) {
+            let Some(trees) = tables.get_mut(table) else { continue };
+            let Some(place) = trees.iter().position(|tree| placed.is_in(tree)) else { continue };
+            trees[place].root.remove(&placed.on, watcher.hanging(which));
+            if trees[place].root.is_empty() {
+                trees.swap_remove(place);
             }
-            if table.watchers.is_empty() {
-                tables.remove(dependency.table);
+            if trees.is_empty() {
+                tables.remove(table);
             }
         }
         if tables.is_empty() {
@@ -71,30 +124,18 @@ impl Interest {
         }
     }
 
-    /// The watchers whose value the change may alter, each once. Costs what it finds, and a look-up a facet.
+    /// The watchers whose value the change may alter, each once, in order. Costs what it finds, and a few look-ups for each
+    /// set of facets that keys of this table hang on.
     pub(super) fn of_change(&self, organization: OrganizationId, change: &Change) -> Vec<Watcher> {
-        let Some(table) = self.table(organization, &change.table) else { return Vec::new() };
         let mut found = Vec::new();
-        let mut look = |anchor: &Anchor| {
-            let here = table.watchers.get(anchor).into_iter().flatten();
-            found.extend(here.filter(|(_, dependency)| dependency.affected_by(change)).map(|(watcher, _)| *watcher));
-        };
-        look(&Anchor::AnyRow);
-        for facet in table.facets.keys() {
-            let value_in = |version: &Option<Facets>| version.as_ref().and_then(|version| version.get(facet)).cloned();
-            let (old, new) = (value_in(&change.old), value_in(&change.new));
-            if old != new
-                && let Some(old) = old
-            {
-                look(&Anchor::Value(facet, old));
-            }
-            match new {
-                Some(new) => look(&Anchor::Value(facet, new)),
-                // Deleted, or the event does not tell the facet: then it proves nothing, and all are asked.
-                None if change.new.is_some() => {
-                    table.watchers.keys().filter(|anchor| anchor.is_on(facet)).for_each(&mut look)
+        for Tree { facets, root } in self.trees(organization, &change.table) {
+            match (&change.old, &change.new) {
+                (Some(old), Some(new)) if facets.iter().all(|facet| old.get(facet) == new.get(facet)) => {
+                    root.find(facets, old, &[old, new], &mut found);
                 }
-                None => {}
+                (old, new) => {
+                    old.iter().chain(new).for_each(|version| root.find(facets, version, &[version], &mut found));
+                }
             }
         }
         found.sort_unstable();
@@ -102,49 +143,127 @@ impl Interest {
         found
     }
 
-    /// All watchers of the table.
+    /// All watchers of the table, each once, in order.
     pub(super) fn of_table(&self, organization: OrganizationId, table: &str) -> Vec<Watcher> {
-        let table = self.table(organization, table);
-        let mut found: Vec<_> = table
-            .into_iter()
-            .flat_map(|table| table.watchers.values().flatten().map(|(watcher, _)| *watcher))
-            .collect();
+        let mut found = Vec::new();
+        self.trees(organization, table).iter().for_each(|tree| tree.root.all(&mut found));
         found.sort_unstable();
         found.dedup();
         found
     }
 
-    fn table(&self, organization: OrganizationId, table: &str) -> Option<&Anchors> {
-        self.tables.get(&organization)?.get(table)
+    fn trees(&self, organization: OrganizationId, table: &str) -> &[Tree] {
+        self.tables.get(&organization).and_then(|tables| tables.get(table)).map_or(&[], Vec::as_slice)
+    }
+
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        self.tables.is_empty()
     }
 }
 
-impl Anchors {
-    fn remove(&mut self, anchor: &Anchor, dependency: &Dependency, watcher: Watcher) {
-        let Some(watchers) = self.watchers.get_mut(anchor) else { return };
-        let Some(place) = watchers.iter().position(|(other, its)| *other == watcher && its == dependency) else {
-            return;
-        };
-        watchers.swap_remove(place);
-        if watchers.is_empty() {
-            self.watchers.remove(anchor);
+impl Watcher {
+    fn hanging(self, which: u32) -> Hanging {
+        Hanging { connection: self.connection, number: self.number, which }
+    }
+}
+
+impl Hanging {
+    fn watcher(&self) -> Watcher {
+        Watcher { connection: self.connection, number: self.number }
+    }
+}
+
+impl OneOf {
+    fn of(condition: &Condition) -> Self {
+        Self { facet: condition.facet, values: condition.values.iter().cloned().collect() }
+    }
+
+    fn is_met_by(&self, version: &Facets) -> bool {
+        version.get(self.facet).is_none_or(|value| self.values.contains(value))
+    }
+}
+
+impl Node {
+    fn of_depth(depth: usize) -> Self {
+        if depth == 0 { Node::Leaf(HashMap::new()) } else { Node::Fork(HashMap::new()) }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Node::Fork(branches) => branches.is_empty(),
+            Node::Leaf(hanging) => hanging.is_empty(),
         }
-        if let Anchor::Value(facet, _) = anchor
-            && let Some(count) = self.facets.get_mut(facet)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.facets.remove(facet);
+    }
+
+    fn add(&mut self, on: &[&Condition], rest: &[&Condition], what: Hanging) {
+        match (self, on.split_first()) {
+            (Node::Fork(branches), Some((condition, further))) => {
+                for value in &condition.values {
+                    let branch = branches.entry(value.clone()).or_insert_with(|| Node::of_depth(further.len()));
+                    branch.add(further, rest, what);
+                }
             }
+            (Node::Leaf(hanging), _) => {
+                hanging.insert(what, rest.iter().map(|condition| OneOf::of(condition)).collect());
+            }
+            // A tree is as deep as it has facets.
+            (Node::Fork(_), None) => {}
+        }
+    }
+
+    fn remove(&mut self, on: &[&Condition], what: Hanging) {
+        match (self, on.split_first()) {
+            (Node::Fork(branches), Some((condition, further))) => {
+                for value in &condition.values {
+                    let Some(branch) = branches.get_mut(value) else { continue };
+                    branch.remove(further, what);
+                    if branch.is_empty() {
+                        branches.remove(value);
+                    }
+                }
+            }
+            (Node::Leaf(hanging), _) => {
+                hanging.remove(&what);
+                // To walk it costs its room, not what hangs there.
+                if hanging.len() < hanging.capacity() / 8 {
+                    hanging.shrink_to_fit();
+                }
+            }
+            (Node::Fork(_), None) => {}
+        }
+    }
+
+    /// Who hangs where `walked` leads, and whose other conditions one of the versions meets.
+    fn find(&self, facets: &[&'static str], walked: &Facets, versions: &[&Facets], found: &mut Vec<Watcher>) {
+        match (self, facets.split_first()) {
+            (Node::Fork(branches), Some((facet, further))) => match walked.get(facet) {
+                Some(value) => {
+                    branches.get(value).into_iter().for_each(|branch| branch.find(further, walked, versions, found));
+                }
+                None => branches.values().for_each(|branch| branch.find(further, walked, versions, found)),
+            },
+            (Node::Leaf(hanging), _) => {
+                let is_met = |rest: &[OneOf]| {
+                    versions.iter().any(|version| rest.iter().all(|condition| condition.is_met_by(version)))
+                };
+                found.extend(hanging.iter().filter(|(_, rest)| is_met(rest)).map(|(what, _)| what.watcher()));
+            }
+            (Node::Fork(_), None) => {}
+        }
+    }
+
+    fn all(&self, found: &mut Vec<Watcher>) {
+        match self {
+            Node::Fork(branches) => branches.values().for_each(|branch| branch.all(found)),
+            Node::Leaf(hanging) => found.extend(hanging.keys().map(Hanging::watcher)),
         }
     }
 }
 
-impl Anchor {
-    fn is_on(&self, name: &str) -> bool {
-        matches!(self, Anchor::Value(facet, _) if *facet == name)
-    }
-}
+#[cfg(test)]
+#[path = "exactness_tests.rs"]
+mod exactness;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use crate::wire::{Passed, Refused, Rights, ServerFrame, Stale, Standing, Tick, W
 use std::collections::BTreeMap;
 
 /// More transactions than this on one key are not named one by one: the value must then cover the frame's cursor.
-const MOST_XIDS: usize = 16;
+pub(super) const MOST_XIDS: usize = 16;
 /// Mutations of one's own that one frame names.
 const MOST_PASSED: usize = 64;
 

@@ -3,14 +3,16 @@
 
 use super::interest::{Interest, Watcher};
 use super::missed::{Candidate, Missed};
-use super::outgoing::Outgoing;
+use super::outgoing::{MOST_XIDS, Outgoing};
 use super::registry::{Registry, WatchRights};
 use crate::error::{ApiError, Kind};
 use crate::feed::{Batch, Event, EventKind};
 use crate::key::{Dependency, OrganizationId, PersonId};
 use crate::snapshot::{Epoch, Stamp, Xid};
 use crate::wire::{By, Passed, Refused, Rights, ServerFrame, Standing, Watch, WatchNumber};
+use rustc_hash::FxHashMap;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
 use uuid::Uuid;
 
 /// Keys that one connection may watch.
@@ -39,8 +41,9 @@ pub(crate) type RightsNow = HashMap<(PersonId, OrganizationId), WatchRights>;
 pub(crate) struct Routing {
     cursor: Option<Stamp>,
     interest: Interest,
-    connections: HashMap<ConnectionId, Connection>,
+    connections: FxHashMap<ConnectionId, Connection>,
     people: HashMap<PersonId, HashSet<ConnectionId>>,
+    sessions: HashMap<Uuid, HashSet<ConnectionId>>,
     last_connection: ConnectionId,
     woken: BTreeSet<ConnectionId>,
 }
@@ -110,6 +113,7 @@ impl Routing {
         };
         self.connections.insert(id, connection);
         self.people.entry(person).or_default().insert(id);
+        self.sessions.entry(session).or_default().insert(id);
         id
     }
 
@@ -118,12 +122,8 @@ impl Routing {
         for (number, Watched { organization, dependencies }) in &connection.watches {
             self.interest.remove(*organization, dependencies, Watcher { connection: id, number: *number });
         }
-        if let Some(others) = self.people.get_mut(&connection.person) {
-            others.remove(&id);
-            if others.is_empty() {
-                self.people.remove(&connection.person);
-            }
-        }
+        leave(&mut self.people, &connection.person, id);
+        leave(&mut self.sessions, &connection.session, id);
     }
 
     /// What the connection is to be told now; none where there is no news. `heartbeat` makes the cursor news.
@@ -133,7 +133,10 @@ impl Routing {
     }
 
     pub(crate) fn end_session(&mut self, session: Uuid) {
-        self.close_where(Close::SessionEnded, |connection| connection.session == session);
+        let ended: Vec<_> = self.sessions.get(&session).into_iter().flatten().copied().collect();
+        for id in ended {
+            self.tell(id, |outgoing| outgoing.close(Close::SessionEnded));
+        }
     }
 
     pub(crate) fn close_all(&mut self, reason: Close) {
@@ -255,22 +258,21 @@ impl Routing {
     /// Whose rights have to be known to say which way the batch changes them: of those who are connected, and were not
     /// removed.
     pub(crate) fn rights_to_ask(&self, registry: &Registry, batch: &Batch) -> BTreeSet<(PersonId, OrganizationId)> {
-        let mut asked = BTreeSet::new();
-        let mut ask = |person: PersonId, organization: Option<OrganizationId>| {
-            for connection in self.of(person).iter().filter_map(|id| self.connections.get(id)) {
-                let known = connection.judged_by.keys().copied();
-                asked.extend(
-                    known.filter(|its| organization.is_none_or(|changed| changed == *its)).map(|its| (person, its)),
-                );
-            }
-        };
         let is_removal = |event: &Event| event.kind == EventKind::Delete && event.person.is_some();
         let changes = |event: &&Event| registry.decides_rights(&event.change.table) && !is_removal(event);
-        for event in batch.events.iter().filter(|_| !batch.is_restart).filter(changes) {
-            match event.person {
-                Some(person) => ask(person, event.organization),
-                None => self.people.keys().for_each(|person| ask(*person, None)),
-            }
+        let changes = || batch.events.iter().filter(|_| !batch.is_restart).filter(changes);
+        let judged = |connection: &Connection| {
+            let (person, known) = (connection.person, connection.judged_by.keys());
+            known.map(move |organization| (person, *organization)).collect::<Vec<_>>()
+        };
+        if changes().any(|event| event.person.is_none()) {
+            return self.connections.values().flat_map(judged).collect();
+        }
+        let mut asked = BTreeSet::new();
+        for (event, person) in changes().filter_map(|event| Some((event, event.person?))) {
+            let connections = self.of(person).into_iter().filter_map(|id| self.connections.get(&id));
+            let concerned = |organization| event.organization.is_none_or(|changed| changed == organization);
+            asked.extend(connections.flat_map(judged).filter(|(_, organization)| concerned(*organization)));
         }
         asked
     }
@@ -292,6 +294,7 @@ impl Routing {
             return tally;
         }
         tally.events = batch.events.len();
+        self.apply_everybodys_rights(registry, &batch.events, cursor.epoch, rights);
         for event in &batch.events {
             tally.revocations += self.apply_rights(registry, event, cursor.epoch, rights);
         }
@@ -301,18 +304,14 @@ impl Routing {
         for table in &batch.tables {
             if let Some(organization) = table.organization {
                 let watchers = self.interest.of_table(organization, &table.table);
-                tally.matches += self.tell_watchers(&watchers, None);
+                tally.matches += self.tell_watchers(&watchers, None, None);
             }
         }
         for event in &batch.events {
             if let Some(organization) = event.organization {
-                let mut watchers = self.interest.of_change(organization, &event.change);
-                if let Some(audience) = &event.audience {
-                    watchers.retain(|watcher| {
-                        self.connections.get(&watcher.connection).is_some_and(|c| audience.contains(&c.person))
-                    });
-                }
-                tally.matches += self.tell_watchers(&watchers, Some(event.xid));
+                let watchers = self.interest.of_change(organization, &event.change);
+                let audience = event.audience.as_ref().map(|people| people.iter().copied().collect());
+                tally.matches += self.tell_watchers(&watchers, Some(event.xid), audience.as_ref());
             }
             if let (Some(actor), Some(mutation_id)) = (event.actor, event.mutation) {
                 self.passed(actor, Passed { mutation_id, xid: event.xid });
@@ -320,6 +319,16 @@ impl Routing {
         }
         self.cursor = Some(cursor);
         tally
+    }
+
+    /// What changed for everybody is told once a batch, however many rows it was: each change ends all watches there are.
+    fn apply_everybodys_rights(&mut self, registry: &Registry, events: &[Event], epoch: Epoch, rights: &RightsNow) {
+        let is_everybodys = |event: &&Event| event.person.is_none() && registry.decides_rights(&event.change.table);
+        let Some(event) = events.iter().find(is_everybodys) else { return };
+        let xids: BTreeSet<Xid> = events.iter().filter(is_everybodys).map(|event| event.xid).collect();
+        let by = (xids.len() <= MOST_XIDS).then(|| By { xids: xids.into_iter().collect(), epoch });
+        let people: Vec<_> = self.people.keys().copied().collect();
+        people.into_iter().for_each(|person| self.change_rights(person, event, by.as_ref(), rights));
     }
 
     /// Gives the number of memberships that ended.
@@ -330,27 +339,29 @@ impl Routing {
             if is_removal {
                 self.end_session(event.record);
             }
-        } else if registry.decides_rights(table) {
-            match event.person {
-                Some(person) => {
-                    self.change_rights(person, event, epoch, rights);
-                    return usize::from(is_removal);
-                }
-                None => {
-                    let people: Vec<_> = self.people.keys().copied().collect();
-                    people.into_iter().for_each(|person| self.change_rights(person, event, epoch, rights));
-                }
-            }
+        } else if let Some(person) = event.person
+            && registry.decides_rights(table)
+        {
+            self.change_rights(person, event, Some(&By { xids: vec![event.xid], epoch }), rights);
+            return usize::from(is_removal);
         }
         0
     }
 
-    /// Gives how many were told.
-    fn tell_watchers(&mut self, watchers: &[Watcher], xid: Option<Xid>) -> usize {
-        for watcher in watchers {
-            self.tell(watcher.connection, |outgoing| outgoing.stale(watcher.number, xid));
+    /// The watchers stand in order; where there is an audience, only its people are told. Gives how many were told.
+    fn tell_watchers(&mut self, watchers: &[Watcher], xid: Option<Xid>, audience: Option<&HashSet<PersonId>>) -> usize {
+        let mut told = 0;
+        for of_one in watchers.chunk_by(|one, next| one.connection == next.connection) {
+            let id = of_one[0].connection;
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            if audience.is_some_and(|people| !people.contains(&connection.person)) {
+                continue;
+            }
+            of_one.iter().for_each(|watcher| connection.outgoing.stale(watcher.number, xid));
+            self.woken.insert(id);
+            told += of_one.len();
         }
-        watchers.len()
+        told
     }
 
     fn passed(&mut self, person: PersonId, passed: Passed) {
@@ -363,8 +374,9 @@ impl Routing {
         self.people.get(&person).into_iter().flatten().copied().collect()
     }
 
-    /// Ends the person's watches in the event's organization (in all, where it names none) on every connection, and says so.
-    fn change_rights(&mut self, person: PersonId, event: &Event, epoch: Epoch, now: &RightsNow) {
+    /// Ends the person's watches in the event's organization (in all, where it names none) on every connection, and says so,
+    /// and by which transactions, where these are not too many.
+    fn change_rights(&mut self, person: PersonId, event: &Event, by: Option<&By>, now: &RightsNow) {
         for id in self.of(person) {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
             connection.rights_version += 1;
@@ -377,13 +389,22 @@ impl Routing {
             for organization in told {
                 let before = connection.judged_by.remove(&organization);
                 let standing = standing(event, before.as_ref(), now.get(&(person, organization)));
-                let by = Some(By { xids: vec![event.xid], epoch });
-                connection.outgoing.rights(Rights { organization, standing, by });
+                connection.outgoing.rights(Rights { organization, standing, by: by.cloned() });
             }
             self.woken.insert(id);
             for number in ended {
                 self.forget(id, number);
             }
+        }
+    }
+}
+
+/// The connection is none of the person's, or session's, any more.
+fn leave<T: Eq + Hash>(those: &mut HashMap<T, HashSet<ConnectionId>>, whose: &T, id: ConnectionId) {
+    if let Some(others) = those.get_mut(whose) {
+        others.remove(&id);
+        if others.is_empty() {
+            those.remove(whose);
         }
     }
 }
@@ -398,6 +419,10 @@ fn standing(event: &Event, before: Option<&WatchRights>, now: Option<&WatchRight
         _ => Standing::Narrowed,
     }
 }
+
+#[cfg(test)]
+#[path = "authority_tests.rs"]
+mod authority;
 
 #[cfg(test)]
 mod tests {
@@ -529,6 +554,61 @@ mod tests {
             let batch = Batch { events: vec![event], is_restart: false, ..restart("9:9:", 1) };
             assert_eq!(routing.rights_to_ask(&registry, &batch), asked, "{:?}", batch.events);
         }
+    }
+
+    /// What a connection that began to watch with `before` is told of its standing by these events of one batch.
+    fn told_of_several(events: Vec<Event>, before: &[&str], after: &[&str]) -> Option<Rights> {
+        let mut routing = Routing::default();
+        routing.apply(&Registry::default(), restart("5:5:", 1), &RightsNow::new());
+        let id = routing.attach(PERSON, Uuid::nil());
+        routing.begin(id, &[candidate(1).watch]);
+        routing.register(id, 0, &there(before), Vec::new(), Vec::new());
+        let batch = Batch { events, is_restart: false, ..restart("9:9:", 1) };
+        routing.apply(&Registry::default().rights("memberships"), batch, &now(after));
+        let (frames, _) = routing.take_frames(id, false);
+        let [ServerFrame::Rights { organizations }] = &frames[..] else { return None };
+        organizations.first().cloned()
+    }
+
+    #[test]
+    fn many_rows_of_the_catalogue_are_one_change_of_rights() {
+        let row = |xid| Event { xid: Xid(xid), ..change(EventKind::Update, None) };
+        let (less, more) = (["sales"], ["projects", "sales"]);
+        let by = Some(By { xids: vec![Xid(7), Xid(8)], epoch: epoch(1) });
+        let grown = Rights { organization: ORGANIZATION, standing: Standing::Changed, by };
+        assert_eq!(told_of_several(vec![row(7), row(7), row(8)], &less, &more), Some(grown.clone()));
+        let narrowed = Rights { standing: Standing::Narrowed, ..grown.clone() };
+        assert_eq!(told_of_several(vec![row(7), row(7), row(8)], &more, &less), Some(narrowed));
+        let more_than_are_named = (7..24).map(row).collect();
+        assert_eq!(told_of_several(more_than_are_named, &less, &more), Some(Rights { by: None, ..grown }));
+    }
+
+    #[test]
+    fn who_was_removed_is_told_so_beside_a_change_of_the_catalogue() {
+        let (removal, catalogue) = (change(EventKind::Delete, Some(PERSON)), change(EventKind::Update, None));
+        for events in [vec![removal.clone(), catalogue.clone()], vec![catalogue, removal]] {
+            let told = told_of_several(events, &["sales"], &["sales"]).map(|rights| rights.standing);
+            assert_eq!(told, Some(Standing::Removed));
+        }
+    }
+
+    #[test]
+    fn a_session_ends_its_own_connections_and_no_others() {
+        let registry = Registry::default().sessions("sessions");
+        let mut routing = Routing::default();
+        routing.apply(&registry, restart("5:5:", 1), &RightsNow::new());
+        let [ours, other] = [Uuid::from_u128(1), Uuid::from_u128(2)];
+        let [first, second, others, gone] = [ours, ours, other, ours].map(|session| routing.attach(PERSON, session));
+        routing.detach(gone);
+        let ended = Event { record: ours, ..change(EventKind::Delete, Some(PERSON)) };
+        let events = vec![Event { change: Change { table: "sessions".to_owned(), ..ended.change }, ..ended }];
+        routing.apply(&registry, Batch { events, is_restart: false, ..restart("9:9:", 1) }, &RightsNow::new());
+        assert_eq!(routing.take_woken(), BTreeSet::from([first, second]));
+        for (id, close) in [(first, Some(Close::SessionEnded)), (second, Some(Close::SessionEnded)), (others, None)] {
+            assert_eq!(routing.take_frames(id, false), (Vec::new(), close));
+        }
+        [first, second, others].into_iter().for_each(|id| routing.detach(id));
+        assert!(routing.sessions.is_empty() && routing.people.is_empty());
     }
 
     /// A connection, with a watch on it that has been taken.
