@@ -6,7 +6,6 @@ use uuid::Uuid;
 
 pub(crate) struct Crowd {
     pub(crate) organization: Uuid,
-    pub(crate) customer: Uuid,
     pub(crate) people: Vec<Person>,
     pub(crate) orders: Vec<Uuid>,
 }
@@ -79,7 +78,7 @@ impl Crowd {
         .execute(&mut *owner)
         .await?;
         sqlx::raw_sql("analyze").execute(&mut *owner).await?;
-        Ok(Self { organization, customer, people, orders })
+        Ok(Self { organization, people, orders })
     }
 
     /// The `watch` frame for these orders, numbered from 0, and for the list of all of them where wanted, under the

@@ -2,6 +2,7 @@
 //! Each scenario is a file in `scenarios/`; each starts a server of its own, and has a bound on its time.
 
 mod clock;
+mod counting;
 mod crowd;
 mod frame;
 mod report;
@@ -48,6 +49,42 @@ const SCENARIOS: &[Scenario] = &[
         what: "from a commit to the frames of those who watch",
         bound: Duration::from_secs(180),
         run: |conditions| Box::pin(scenarios::latency::run(conditions)),
+    },
+    Scenario {
+        name: "fanout",
+        what: "one event to 10,000 sockets, and what is sustained",
+        bound: Duration::from_secs(240),
+        run: |conditions| Box::pin(scenarios::fanout::run(conditions)),
+    },
+    Scenario {
+        name: "memory",
+        what: "what an idle connection with 20 watched keys costs",
+        bound: Duration::from_secs(240),
+        run: |conditions| Box::pin(scenarios::memory::run(conditions)),
+    },
+    Scenario {
+        name: "reconnect",
+        what: "10,000 clients are cut and come back",
+        bound: Duration::from_secs(180),
+        run: |conditions| Box::pin(scenarios::reconnect::run(conditions)),
+    },
+    Scenario {
+        name: "storm",
+        what: "many read again after one commit",
+        bound: Duration::from_secs(120),
+        run: |conditions| Box::pin(scenarios::storm::run(conditions)),
+    },
+    Scenario {
+        name: "revocation",
+        what: "the end of a membership to the last word about the organization",
+        bound: Duration::from_secs(120),
+        run: |conditions| Box::pin(scenarios::revocation::run(conditions)),
+    },
+    Scenario {
+        name: "chaos",
+        what: "servers killed, sockets cut, transactions rolled back: is every commit told?",
+        bound: Duration::from_secs(120),
+        run: |conditions| Box::pin(scenarios::chaos::run(conditions)),
     },
 ];
 

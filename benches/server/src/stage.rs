@@ -133,11 +133,6 @@ impl Stage {
         self.room.join("server.log")
     }
 
-    /// What the server logged: warnings and errors.
-    pub(crate) fn said(&self) -> String {
-        fs::read_to_string(self.log()).unwrap_or_default()
-    }
-
     pub(crate) fn pid(&self) -> u32 {
         self.server.as_ref().map_or(0, Child::id)
     }

@@ -35,30 +35,43 @@ pub(crate) async fn rename(connection: &mut PgConnection, order: usize, id: Uuid
     Ok(Commit { order, xid, sent, answered })
 }
 
-/// Makes commits at a steady pace for so long, each on its own time whether or not the one before is done, as far as the
+/// How often, and for how long.
+#[derive(Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) gap: Duration,
+    /// Commits that are due at the same moment.
+    pub(crate) burst: u32,
+    pub(crate) long: Duration,
+}
+
+impl Pace {
+    pub(crate) fn a_second(times: u32, long: Duration) -> Self {
+        Self { gap: Duration::from_secs(1) / times, burst: 1, long }
+    }
+}
+
+/// Makes commits at a steady pace, each on its own time whether or not the one before is done, as far as the
 /// connections suffice. `which` names the orders, one after the other.
 pub(crate) async fn at_pace(
     connections: &mut [PgConnection],
     orders: &[Uuid],
-    a_second: u32,
-    long: Duration,
+    pace: Pace,
     which: impl Fn(u64) -> usize,
 ) -> Outcome<Vec<Commit>> {
     let began = Instant::now();
-    let gap = Duration::from_secs(1) / a_second;
-    let next = std::cell::Cell::new(0_u64);
+    let next = std::cell::Cell::new(0_u32);
     let (next, which) = (&next, &which);
     let writers = connections.iter_mut().map(|connection| async move {
         let mut commits = Vec::new();
         loop {
             let turn = next.get();
-            let due = began + gap * u32::try_from(turn)?;
-            if due >= began + long {
+            let due = began + pace.gap * (turn / pace.burst);
+            if due >= began + pace.long {
                 return Outcome::Ok(commits);
             }
             next.set(turn + 1);
             sleep_until(due).await;
-            let order = which(turn);
+            let order = which(turn.into());
             commits.push(rename(connection, order, orders[order]).await?);
         }
     });

@@ -6,7 +6,7 @@ use crate::crowd::{Crowd, List, Stamp};
 use crate::report::{Report, Target, quantile};
 use crate::sockets::{Opening, Sockets};
 use crate::stage::Stage;
-use crate::writing::{self, Commit};
+use crate::writing::{self, Commit, Pace};
 use crate::{Conditions, Outcome};
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnection;
@@ -58,7 +58,7 @@ pub(crate) async fn run(conditions: &Conditions) -> Outcome<Report> {
         sockets.clear();
         // A stride that is coprime to the number of orders: neighbours in time are no neighbours.
         let which = |turn: u64| (turn * 7_919 % ORDERS as u64) as usize;
-        let commits = writing::at_pace(&mut writers, &crowd.orders, A_SECOND, LONG, which).await?;
+        let commits = writing::at_pace(&mut writers, &crowd.orders, Pace::a_second(A_SECOND, LONG), which).await?;
         measured.push(Latencies::of(&sockets, &mut owner, commits).await?);
     }
     let column = |quantiles: fn(&Latencies) -> f64| measured.iter().map(quantiles).collect::<Vec<_>>();
