@@ -5,6 +5,7 @@ use crate::Outcome;
 use crate::clock::{self, Nanos};
 use crate::crowd::Stamp;
 use crate::frame::{self, Said};
+use futures::stream::FuturesUnordered;
 use futures::{StreamExt, TryStreamExt};
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::io::{ErrorKind, Read};
@@ -12,13 +13,18 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::sync::Notify;
 
 /// Handshakes under way at a time.
 const OPENING: usize = 64;
+/// The same where all come back at once.
+const AT_ONCE: usize = 1_000;
+/// The client's own, in milliseconds (`src/connection.rs`).
+const FIRST_CEILING: u64 = 500;
+const HIGHEST_CEILING: u64 = 15_000;
 /// Local ports are some 28,000 an address, and each closed connection keeps its own for a minute.
 const AN_ADDRESS: usize = 5_000;
 /// Of so many frames one is kept, to be read again.
@@ -162,7 +168,74 @@ impl Sockets {
             stream.write_all(&text_frame(&watch)).await?;
         }
         let stream = mio::net::TcpStream::from_std(stream.into_std()?);
+        self.heard().sockets[socket] = State { is_open: true, ..State::default() };
         self.order(Order::Add { socket, stream, already: answer.split_off(end) })
+    }
+
+    /// Brings all of them back, as the product's client does: at once where a connection that stood is ended, within a
+    /// random part of a growing time where none comes about. Until all keys are watched; gives the attempts.
+    ///
+    /// # Errors
+    /// After `bound`.
+    pub(crate) async fn come_back(
+        &self,
+        keys: usize,
+        bound: Duration,
+        opening: impl Fn(usize) -> Opening,
+    ) -> Outcome<u64> {
+        let opening = &opening;
+        let mut failed = vec![0_u32; self.heard().sockets.len()];
+        let mut waiting: Vec<(Instant, usize)> = Vec::new();
+        let mut is_under_way = vec![false; failed.len()];
+        let mut attempts = FuturesUnordered::new();
+        let mut tried = 0;
+        let deadline = Instant::now() + bound;
+        loop {
+            let now = Instant::now();
+            let mut is_done = attempts.is_empty() && waiting.is_empty();
+            {
+                let heard = self.heard();
+                for (socket, state) in heard.sockets.iter().enumerate() {
+                    is_done &= state.is_open && state.watching >= keys;
+                    if !state.is_open && !is_under_way[socket] {
+                        is_under_way[socket] = true;
+                        waiting.push((now, socket));
+                    }
+                }
+            }
+            if is_done {
+                return Ok(tried);
+            }
+            if now > deadline {
+                return Err(format!("all keys watched again: not within {bound:?}").into());
+            }
+            let mut later = Vec::new();
+            for (due, socket) in waiting {
+                if due <= now && attempts.len() < AT_ONCE {
+                    tried += 1;
+                    attempts.push(async move { (socket, self.open_one(opening(socket)).await.is_ok()) });
+                } else {
+                    later.push((due, socket));
+                }
+            }
+            waiting = later;
+            let look_again = tokio::time::sleep(Duration::from_millis(10));
+            tokio::pin!(look_again);
+            loop {
+                tokio::select! {
+                    Some((socket, is_open)) = attempts.next(), if !attempts.is_empty() => {
+                        if is_open {
+                            (is_under_way[socket], failed[socket]) = (false, 0);
+                        } else {
+                            let ceiling = (FIRST_CEILING << failed[socket].min(16)).min(HIGHEST_CEILING);
+                            failed[socket] += 1;
+                            waiting.push((Instant::now() + Duration::from_millis(fastrand::u64(..=ceiling)), socket));
+                        }
+                    }
+                    () = &mut look_again => break,
+                }
+            }
+        }
     }
 
     /// Closes these, as a network does that is gone: without a word.
@@ -197,10 +270,14 @@ impl Sockets {
     /// # Errors
     /// If one was refused, too.
     pub(crate) async fn until_watching(&self, keys: usize, bound: Duration) -> Outcome {
-        self.until("all keys watched", bound, |heard| {
-            heard.sockets.iter().all(|socket| socket.is_open && socket.watching + socket.refused >= keys)
-        })
-        .await?;
+        let is_done = |socket: &State| socket.is_open && socket.watching + socket.refused >= keys;
+        let waited = self.until("all keys watched", bound, |heard| heard.sockets.iter().all(is_done)).await;
+        waited.map_err(|why| {
+            let heard = self.heard();
+            let done = heard.sockets.iter().filter(|socket| is_done(socket)).count();
+            let open = heard.sockets.iter().filter(|socket| socket.is_open).count();
+            format!("{why}: {done} of {} sockets are, {open} are open, {} were ended", heard.sockets.len(), heard.ended)
+        })?;
         let refused: usize = self.heard().sockets.iter().map(|socket| socket.refused).sum();
         if refused > 0 { Err(format!("{refused} watches were refused").into()) } else { Ok(()) }
     }
@@ -303,7 +380,6 @@ impl Listener {
                         eprintln!("a socket cannot be waited for: {why}");
                         return false;
                     }
-                    heard.sockets[socket] = State { is_open: true, ..State::default() };
                     self.lines[socket] = Some(Line { stream, rest: Vec::new() });
                     self.take(socket, &already, heard);
                     // What came before the registration makes no event.

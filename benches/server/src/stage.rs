@@ -182,6 +182,16 @@ impl Drop for Stage {
         if let Err(why) = self.stop() {
             eprintln!("{why}");
         }
+        // What the server warned of belongs to the figures.
+        let said = fs::read_to_string(self.log()).unwrap_or_default();
+        if !said.is_empty() {
+            let lines: Vec<&str> = said.lines().collect();
+            eprintln!(
+                "the server logged {} lines, at last:\n{}",
+                lines.len(),
+                lines[lines.len().saturating_sub(5)..].join("\n")
+            );
+        }
         drop(self.warden.stdin.take());
         if let Err(why) = self.warden.wait() {
             eprintln!("the warden: {why}");

@@ -22,9 +22,11 @@ const KEYS: usize = 20;
 const ORDERS: usize = SOCKETS / TOGETHER * KEYS;
 const WRITERS: usize = 32;
 /// Between two transactions of a writer.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(40);
 const OPEN: Duration = Duration::from_secs(5);
 const KILL: Duration = Duration::from_secs(30);
+/// How long every second killed server is away, beside its start.
+const AWAY: Duration = Duration::from_secs(5);
 const CUT: Duration = Duration::from_millis(200);
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -64,6 +66,9 @@ pub(crate) async fn run(conditions: &Conditions) -> Outcome<Report> {
             sleep_until(next).await;
             stage.kill()?;
             kills.set(kills.get() + 1);
+            if kills.get().is_multiple_of(2) {
+                sleep(AWAY).await; // more is missed than is looked at one by one
+            }
             stage.start().await?;
             next += KILL;
         }

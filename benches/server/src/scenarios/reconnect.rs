@@ -29,19 +29,18 @@ pub(crate) async fn run(conditions: &Conditions) -> Outcome<Report> {
     counting::install(&mut owner).await?;
     let crowd = Crowd::gather(&mut owner, SOCKETS, ORDERS).await?;
     let sockets = Sockets::new(stage.address, SOCKETS)?;
-    let openings = |stamp: &Stamp| {
-        let opening = |socket: usize| {
-            let first = socket / TOGETHER * KEYS;
-            let watch = crowd.watch(&crowd.orders[first..first + KEYS], List::Not, stamp);
-            Opening { socket, cookie: crowd.people[socket].cookie(), watch: Some(watch) }
-        };
-        (0..SOCKETS).map(opening).collect::<Vec<_>>()
+    let opening = |socket: usize, stamp: &Stamp| {
+        let first = socket / TOGETHER * KEYS;
+        let watch = crowd.watch(&crowd.orders[first..first + KEYS], List::Not, stamp);
+        Opening { socket, cookie: crowd.people[socket].cookie(), watch: Some(watch) }
     };
-    sockets.open(openings(&Stamp::now(&mut owner).await?)).await?;
-    sockets.until_watching(KEYS, BOUND).await?;
+    let stamp = Stamp::now(&mut owner).await?;
+    sockets.open((0..SOCKETS).map(|socket| opening(socket, &stamp)).collect()).await?;
+    sockets.come_back(KEYS, BOUND, |socket| opening(socket, &stamp)).await?;
     let http = reqwest::Client::new();
 
-    let (mut answered, mut caught_up, mut requests, mut events) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut answered, mut caught_up, mut attempts) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut requests, mut events) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let stamp = Stamp::now(&mut owner).await?;
         sockets.cut((0..SOCKETS).collect())?;
@@ -54,11 +53,7 @@ pub(crate) async fn run(conditions: &Conditions) -> Outcome<Report> {
         sockets.clear();
         counting::begin(&mut owner).await?;
         let began = clock::now();
-        let openings = openings(&stamp);
-        let coming = async {
-            sockets.open(openings).await?;
-            sockets.until_watching(KEYS, BOUND).await
-        };
+        let coming = sockets.come_back(KEYS, BOUND, |socket| opening(socket, &stamp));
         let reading = async {
             let mut read = 0;
             while read < CHANGED * TOGETHER {
@@ -82,7 +77,7 @@ pub(crate) async fn run(conditions: &Conditions) -> Outcome<Report> {
             }
             Outcome::Ok(clock::now())
         };
-        let ((), read) = futures::future::try_join(coming, reading).await?;
+        let (tried, read) = futures::future::try_join(coming, reading).await?;
         {
             let heard = sockets.heard();
             let last = heard.sockets.iter().map(|socket| socket.answered).max().unwrap_or(0);
@@ -99,12 +94,14 @@ pub(crate) async fn run(conditions: &Conditions) -> Outcome<Report> {
             }
         }
         let counted = counting::counted(&mut owner).await?;
+        attempts.push(tried as f64);
         requests.push(counted.requests);
         events.push(counted.events);
     }
     let mut report = Report::default();
     report.row("all are told what is stale", Target::AtMost(5.0), "s", answered);
     report.row("all have read it again", Target::AtMost(8.0), "s", caught_up);
+    report.row("connections that it took", Target::None, "", attempts);
     report.row("statements of requests, rights and sessions", Target::None, "", requests);
     report.row("statements of the feed and on the event table", Target::None, "", events);
     report.note(format!(
