@@ -107,6 +107,7 @@ impl Stage {
             .env("MILLSTREAM_ADDR", self.address.to_string())
             .env("MILLSTREAM_DATA_DIR", self.room.join("data"))
             .env("RUST_LOG", "warn")
+            .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -162,9 +163,18 @@ impl Stage {
         Ok(())
     }
 
+    /// What PostgreSQL has written down of itself.
+    fn note(&self) -> Outcome<String> {
+        Ok(fs::read_to_string(self.room.join("data/postgres/postmaster.pid"))?)
+    }
+
+    fn postmaster(&self) -> Outcome<u32> {
+        Ok(self.note()?.lines().next().ok_or("PostgreSQL's note is empty")?.trim().parse()?)
+    }
+
     /// A connection of the owner, who stands above row-level security, straight to PostgreSQL.
     pub(crate) async fn owner(&self) -> Outcome<PgConnection> {
-        let note = fs::read_to_string(self.room.join("data/postgres/postmaster.pid"))?;
+        let note = self.note()?;
         let sockets = note.lines().nth(4).ok_or("PostgreSQL's note does not name the folder of its socket")?;
         let options = PgConnectOptions::new_without_pgpass()
             .socket(sockets)
@@ -184,13 +194,9 @@ impl Drop for Stage {
         }
         // What the server warned of belongs to the figures.
         let said = fs::read_to_string(self.log()).unwrap_or_default();
-        if !said.is_empty() {
-            let lines: Vec<&str> = said.lines().collect();
-            eprintln!(
-                "the server logged {} lines, at last:\n{}",
-                lines.len(),
-                lines[lines.len().saturating_sub(5)..].join("\n")
-            );
+        let warned: Vec<&str> = said.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
+        if let Some(last) = warned.last() {
+            eprintln!("\nthe server warned {} times, at last: {last}", warned.len());
         }
         drop(self.warden.stdin.take());
         if let Err(why) = self.warden.wait() {
@@ -223,13 +229,50 @@ pub(crate) fn resident(pid: u32) -> Outcome<u64> {
     Ok(kib * 1024)
 }
 
-/// Processor time that the process's threads have used, in nanoseconds, as the scheduler counts it.
-pub(crate) fn processor(pid: u32) -> Outcome<u64> {
+/// Processor time used so far, in seconds: who of the three had the cores.
+#[derive(Clone, Copy)]
+pub(crate) struct Processor {
+    pub(crate) server: f64,
+    pub(crate) postgres: f64,
+    /// This program.
+    pub(crate) bench: f64,
+}
+
+impl Processor {
+    pub(crate) fn now(stage: &Stage) -> Outcome<Self> {
+        let postmaster = stage.postmaster()?;
+        let mut postgres = of_process(postmaster)?;
+        for process in fs::read_dir("/proc")? {
+            let Some(pid) = process?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            // A process that has just ended is none of those that matter.
+            if parent(pid) == Some(postmaster) {
+                postgres += of_process(pid).unwrap_or(0.0);
+            }
+        }
+        Ok(Self { server: of_process(stage.pid())?, postgres, bench: of_process(std::process::id())? })
+    }
+
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        Self {
+            server: self.server - before.server,
+            postgres: self.postgres - before.postgres,
+            bench: self.bench - before.bench,
+        }
+    }
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+}
+
+/// Of all threads that there are, as the scheduler counts it.
+fn of_process(pid: u32) -> Outcome<f64> {
     let mut sum = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         let text = fs::read_to_string(thread?.path().join("schedstat"))?;
         let used = text.split_ascii_whitespace().next().ok_or("an empty schedstat")?;
         sum += used.parse::<u64>()?;
     }
-    Ok(sum)
+    Ok(sum as f64 / 1e9)
 }

@@ -1,7 +1,7 @@
 //! What the change trigger costs: durable commits of 32 writers into a live table, and into the same table without it.
 
 use crate::report::{Report, Target};
-use crate::stage::Stage;
+use crate::stage::{Processor, Stage};
 use crate::{Conditions, Outcome};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
@@ -64,13 +64,13 @@ pub(crate) async fn run(conditions: &Conditions) -> Outcome<Report> {
         for round in 0..=ROUNDS {
             // In turns, and who begins changes too: what the disk does by the way then meets both.
             let (first, second) = if round % 2 == 0 { ("lab_plain", "lab_live") } else { ("lab_live", "lab_plain") };
-            let one = commits(&mut writers, first, write, &customers).await?;
-            let other = commits(&mut writers, second, write, &customers).await?;
+            let one = commits(&stage, &mut writers, first, write, &customers).await?;
+            let other = commits(&stage, &mut writers, second, write, &customers).await?;
             let (with, without) = if round % 2 == 0 { (other, one) } else { (one, other) };
             if round > 0 {
+                part.push(100.0 * with.rate / without.rate);
                 live.push(with);
                 plain.push(without);
-                part.push(100.0 * with / without);
             }
         }
         report.row(
@@ -79,8 +79,18 @@ pub(crate) async fn run(conditions: &Conditions) -> Outcome<Report> {
             "%",
             part,
         );
-        report.row("    with", Target::None, "/s", live);
-        report.row("    without", Target::None, "/s", plain);
+        for (whose, arm) in [("with", live), ("without", plain)] {
+            let column = |figure: fn(&Arm) -> f64| arm.iter().map(figure).collect::<Vec<_>>();
+            report.row(format!("    {whose}"), Target::None, "/s", column(|its| its.rate));
+            report.row(
+                "        processor time a commit, of PostgreSQL",
+                Target::None,
+                "µs",
+                column(|its| its.postgres),
+            );
+            report.row("        of the server", Target::None, "µs", column(|its| its.server));
+            report.row("        of this bench", Target::None, "µs", column(|its| its.bench));
+        }
     }
     // A trigger that wrote nothing would be quick.
     let (rows, told): (i64, i64) = sqlx::query_as(
@@ -111,13 +121,25 @@ struct Writer {
     turn: usize,
 }
 
-/// Commits a second, of all writers together.
-async fn commits(writers: &mut [Writer], table: &str, write: Write, customers: &[Uuid]) -> Outcome<f64> {
+/// What a round came to: commits a second, and microseconds of processor time that each took.
+struct Arm {
+    rate: f64,
+    postgres: f64,
+    server: f64,
+    bench: f64,
+}
+
+/// A round of all writers together.
+async fn commits(stage: &Stage, writers: &mut [Writer], table: &str, write: Write, customers: &[Uuid]) -> Outcome<Arm> {
+    let before = Processor::now(stage)?;
     let began = Instant::now();
     let done =
         futures::future::try_join_all(writers.iter_mut().map(|writer| writer.run(table, write, customers, began)));
-    let commits: usize = done.await?.iter().sum();
-    Ok(commits as f64 / began.elapsed().as_secs_f64())
+    let commits = done.await?.iter().sum::<usize>() as f64;
+    let rate = commits / began.elapsed().as_secs_f64();
+    let used = Processor::now(stage)?.since(&before);
+    let a_commit = |seconds: f64| seconds * 1e6 / commits;
+    Ok(Arm { rate, postgres: a_commit(used.postgres), server: a_commit(used.server), bench: a_commit(used.bench) })
 }
 
 impl Writer {

@@ -4,7 +4,7 @@ use crate::clock::Nanos;
 use crate::crowd::{Crowd, List, Stamp};
 use crate::report::{Report, Target, quantile};
 use crate::sockets::{Opening, Sockets};
-use crate::stage::{Stage, processor};
+use crate::stage::{Processor, Stage};
 use crate::writing::{self, Commit, Pace};
 use crate::{Conditions, Outcome};
 use sqlx::postgres::PgConnection;
@@ -47,7 +47,7 @@ pub(crate) async fn run(conditions: &Conditions) -> Outcome<Report> {
     report.row("one event to 10,000 sockets: commit answered to the frame, p50", Target::None, "ms", single.p50);
     report.row("    p99", Target::AtMost(65.0), "ms", single.p99);
 
-    let (server, bench) = (processor(stage.pid())?, processor(std::process::id())?);
+    let before = Processor::now(&stage)?;
     let mut many = Vec::new();
     for _ in 0..ROUNDS {
         // A little more than the 100,000 a second that are to be reached.
@@ -58,9 +58,11 @@ pub(crate) async fn run(conditions: &Conditions) -> Outcome<Report> {
     report.row("10.1 events a second to each: frames", Target::AtLeast(100_000.0), "/s", column(|its| its.frames));
     report.row("    p99", Target::AtMost(75.0), "ms", column(|its| its.all_p99));
     let sent: f64 = many.iter().map(|its| its.sent).sum();
-    let cost = |before: u64, now: u64| vec![(now - before) as f64 / 1_000.0 / sent];
-    report.row("    processor time of the server, a frame", Target::None, "µs", cost(server, processor(stage.pid())?));
-    report.row("    of this bench, a frame", Target::None, "µs", cost(bench, processor(std::process::id())?));
+    let used = Processor::now(&stage)?.since(&before);
+    for (whose, seconds) in [("the server", used.server), ("this bench", used.bench)] {
+        let cost = vec![seconds * 1e6 / sent];
+        report.row(format!("    processor time of {whose}, a frame"), Target::None, "µs", cost);
+    }
 
     let mut bursts = Vec::new();
     for _ in 0..ROUNDS {

@@ -4,7 +4,7 @@ use crate::counting;
 use crate::crowd::{Crowd, List, Stamp};
 use crate::report::{Report, Target};
 use crate::sockets::{Opening, Sockets};
-use crate::stage::Stage;
+use crate::stage::{Processor, Stage};
 use crate::writing;
 use crate::{Conditions, Outcome, clock};
 use futures::TryStreamExt;
@@ -40,6 +40,7 @@ pub(crate) async fn run(conditions: &Conditions) -> Outcome<Report> {
     let http = reqwest::Client::new();
 
     let (mut answered, mut caught_up, mut attempts) = (Vec::new(), Vec::new(), Vec::new());
+    let mut shares = Vec::new();
     let (mut requests, mut events) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let stamp = Stamp::now(&mut owner).await?;
@@ -52,6 +53,7 @@ pub(crate) async fn run(conditions: &Conditions) -> Outcome<Report> {
         }
         sockets.clear();
         counting::begin(&mut owner).await?;
+        let before = Processor::now(&stage)?;
         let began = clock::now();
         let coming = sockets.come_back(KEYS, BOUND, |socket| opening(socket, &stamp));
         let reading = async {
@@ -78,6 +80,8 @@ pub(crate) async fn run(conditions: &Conditions) -> Outcome<Report> {
             Outcome::Ok(clock::now())
         };
         let (tried, read) = futures::future::try_join(coming, reading).await?;
+        let used = Processor::now(&stage)?.since(&before);
+        shares.push([used.server, used.postgres, used.bench]);
         {
             let heard = sockets.heard();
             let last = heard.sockets.iter().map(|socket| socket.answered).max().unwrap_or(0);
@@ -104,6 +108,10 @@ pub(crate) async fn run(conditions: &Conditions) -> Outcome<Report> {
     report.row("connections that it took", Target::None, "", attempts);
     report.row("statements of requests, rights and sessions", Target::None, "", requests);
     report.row("statements of the feed and on the event table", Target::None, "", events);
+    for (at, whose) in ["the server", "PostgreSQL", "this bench"].iter().enumerate() {
+        let seconds = shares.iter().map(|shares| shares[at]).collect();
+        report.row(format!("processor time of {whose}, of two cores"), Target::None, "s", seconds);
+    }
     report.note(format!(
         "{SOCKETS} clients with {KEYS} records each, {CHANGED} records changed, each held by {TOGETHER}; just those were told \
          stale, and each of the {} reads contains its change",
