@@ -101,10 +101,7 @@ pub(crate) async fn run(conditions: &Conditions) -> Outcome<Report> {
     loop {
         clients.remember();
         clients.come_back_all().await;
-        let held = clients.held.borrow();
-        let behind = held.iter().filter(|stamp| !stamp.snapshot.parse::<Snapshot>().is_ok_and(|its| its.covers(&now)));
-        let behind = behind.count();
-        drop(held);
+        let behind = clients.behind(&now);
         if behind == 0 {
             break;
         }
@@ -224,6 +221,12 @@ impl Clients<'_> {
                 *stamp = cursor;
             }
         }
+    }
+
+    /// How many have not heard up to then.
+    fn behind(&self, now: &Snapshot) -> usize {
+        let held = self.held.borrow();
+        held.iter().filter(|stamp| !stamp.snapshot.parse::<Snapshot>().is_ok_and(|its| its.covers(now))).count()
     }
 
     async fn come_back_all(&self) {
