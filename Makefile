@@ -1,6 +1,6 @@
 # The work is done by scripts/; this file only names it. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup run build release test lint fmt bench bench-browser size soak simulate clean
+.PHONY: help setup run build release test lint fmt bench bench-browser bench-server size soak simulate clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -37,6 +37,11 @@ bench-browser: ## the benchmarks in a browser, of a release build
 	@scripts/setup browser
 	@scripts/release
 	@scripts/bench-browser
+
+bench-server: ## the release build under load: commits, latency, fan-out, memory and more
+	@scripts/setup release
+	@scripts/release
+	@scripts/bench-server
 
 size: ## what a browser loads of the release in dist/
 	@scripts/size

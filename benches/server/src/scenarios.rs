@@ -1,0 +1,10 @@
+//! One file a scenario: what is started, what is done, what of it is measured.
+
+pub(crate) mod chaos;
+pub(crate) mod commits;
+pub(crate) mod fanout;
+pub(crate) mod latency;
+pub(crate) mod memory;
+pub(crate) mod reconnect;
+pub(crate) mod revocation;
+pub(crate) mod storm;
