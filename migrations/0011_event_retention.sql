@@ -1,30 +1,5 @@
--- Events are kept for some days, and then go a whole day at once; and fewer days are made ahead, because the feed looks into
--- each partition at every step.
-
--- Makes the partitions of the coming days; the server calls it at start and every hour. Cost: a few catalogue look-ups. What
--- is written on a day that nobody made a partition for goes to the default one, and the rest of that day with it.
-create or replace function millstream.make_event_partitions(days_ahead integer default 2) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp
-as $$
-declare
-  day date;
-  partition_name text;
-begin
-  perform pg_advisory_xact_lock(hashtext('millstream.make_event_partitions'));
-  for ahead in 0..days_ahead loop
-    day := (now() at time zone 'utc')::date + ahead;
-    partition_name := 'realtime_table_events_' || to_char(day, 'YYYYMMDD');
-    if to_regclass('public.' || partition_name) is null and not exists (
-      select from public.realtime_table_events_default d
-      where d.created_at >= day::timestamp at time zone 'utc' and d.created_at < (day + 1)::timestamp at time zone 'utc'
-    ) then
-      execute format(
-        'create table public.%I partition of public.realtime_table_events for values from (%L) to (%L)',
-        partition_name, day::timestamp at time zone 'utc', (day + 1)::timestamp at time zone 'utc');
-    end if;
-  end loop;
-end
-$$;
+-- Events are kept for some days, and then go a whole day at once; and the server makes fewer days ahead, because the feed looks
+-- into each partition at every step.
 
 -- Drops the oldest day of events that is older than so many whole days, and moves the horizon: false where there is none.
 -- One that somebody still writes to, or reads, is not waited for: writers would wait behind us. It raises 55P03 then, and is

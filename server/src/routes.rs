@@ -26,7 +26,7 @@ use millstream::hub::Hub;
 use millstream::requests::API;
 use std::collections::HashMap;
 use std::num::NonZero;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use tokio_util::task::LocalPoolHandle;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -73,16 +73,15 @@ pub(crate) fn router(
 
 /// Server functions, and the forms beside them. Read from the last layer to the first.
 fn api(web: &Web) -> Result<Router, ConfigError> {
-    let functions = Functions::registered();
-    let answer = move |State(web): State<Web>, request: Request| async move {
-        match function_or_form(&web, &functions, request).await {
+    let answer = |State(web): State<Web>, request: Request| async move {
+        match function_or_form(&web, request).await {
             Ok(response) => response,
             Err(error) => answers::error(error),
         }
     };
     let api = Router::new()
-        .route("/api", any(answer.clone()))
-        .route("/api/", any(answer.clone()))
+        .route("/api", any(answer))
+        .route("/api/", any(answer))
         .route("/api/{*path}", any(answer))
         .layer(from_fn_with_state(web.clone(), find_caller))
         .layer(from_fn_with_state(web.clone(), rate_limit::limit))
@@ -95,12 +94,13 @@ fn api(web: &Web) -> Result<Router, ConfigError> {
 
 /// Whether there is a server function at this path.
 pub(crate) fn is_function(path: &str) -> bool {
-    path == batch::PATH || server_fn_paths().any(|(known, _)| known == path)
+    FUNCTIONS.0.contains_key(path)
 }
 
 /// The methods of the server functions, by path.
-#[derive(Clone)]
-struct Functions(Arc<HashMap<&'static str, Vec<Method>>>);
+struct Functions(HashMap<&'static str, Vec<Method>>);
+
+static FUNCTIONS: LazyLock<Functions> = LazyLock::new(Functions::registered);
 
 impl Functions {
     fn registered() -> Self {
@@ -109,7 +109,7 @@ impl Functions {
             methods.entry(path).or_default().push(method);
         }
         methods.entry(batch::PATH).or_default().push(Method::POST);
-        Self(Arc::new(methods))
+        Self(methods)
     }
 
     /// Whether it can be one of a batch. Signing in and out is no mutation, and bounded by address.
@@ -120,13 +120,9 @@ impl Functions {
     }
 }
 
-async fn function_or_form(
-    web: &Web,
-    functions: &Functions,
-    request: Request,
-) -> Result<Response, millstream::ApiError> {
+async fn function_or_form(web: &Web, request: Request) -> Result<Response, millstream::ApiError> {
     let path = request.uri().path().to_owned();
-    let Some(methods) = functions.0.get(path.as_str()) else {
+    let Some(methods) = FUNCTIONS.0.get(path.as_str()) else {
         return Ok(StatusCode::NOT_FOUND.into_response());
     };
     if !methods.contains(request.method()) {
@@ -145,7 +141,7 @@ async fn function_or_form(
     if path == batch::PATH {
         let caller = request.extensions().get::<Caller>().and_then(|caller| caller.0.as_ref());
         caller.ok_or_else(millstream::ApiError::unauthenticated)?;
-        return batch::answer(request, |function| functions.is_mutation(function), |call| function(web, call)).await;
+        return batch::answer(request, |function| FUNCTIONS.is_mutation(function), |call| function(web, call)).await;
     }
     Ok(function(web, request).await)
 }

@@ -13,6 +13,8 @@ use std::time::Duration;
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
+/// Event partitions are made for so many days beyond today.
+const DAYS_AHEAD: i32 = 2;
 const SOON: Duration = Duration::from_secs(5 * 60);
 
 /// Migrates, fits the triggers to their tables, keeps house and makes sure of an epoch. Several nodes may do so at once:
@@ -81,7 +83,7 @@ enum OldEvents {
 }
 
 async fn keep_house(connection: &mut PgConnection, kept: KeptDays) -> Result<OldEvents, sqlx::Error> {
-    sqlx::query("select millstream.make_event_partitions()").execute(&mut *connection).await?;
+    sqlx::query("select millstream.make_event_partitions($1)").bind(DAYS_AHEAD).execute(&mut *connection).await?;
     sqlx::query("select millstream.empty_trash()").execute(&mut *connection).await?;
     loop {
         let dropped = sqlx::query_scalar("select millstream.drop_oldest_events($1)")
