@@ -8,10 +8,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 use server::{Configuration, start};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use support::cluster::Room;
-use support::page::{Page, RESTART, rename_without_end, until_live};
+use support::page::{Page, RESTART, Writers, until_live};
 use support::program::{Program, signal};
 use support::socket::{Socket, list, record};
 use support::world::{Person, World, configuration, stamp_of, xid_in};
@@ -104,10 +102,7 @@ async fn nobody_shows_what_is_not_so_after_postgres_or_a_backend_of_it_was_kille
     let nodes = vec![world.server.addr.to_string()];
     let page = Page::open(&world, &scene.owner, scene.organization, &orders, nodes).await;
     let connections = page.connections.clone();
-    let is_over = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> = (0..3)
-        .map(|_| tokio::spawn(rename_without_end(world.owner.clone(), orders.clone(), is_over.clone())))
-        .collect();
+    let writers = Writers::over(&world.owner, &orders);
 
     let killing = async {
         let kills = ["millstream_feed", "millstream_app", "postmaster", "millstream_feed", "postmaster"];
@@ -124,11 +119,7 @@ async fn nobody_shows_what_is_not_so_after_postgres_or_a_backend_of_it_was_kille
             }
         }
         until_live(&connections, 5).await;
-        is_over.store(true, Ordering::Relaxed);
-        let mut renamed = 0;
-        for writer in writers {
-            renamed += writer.await.unwrap();
-        }
+        let renamed = writers.end().await;
         tell_goal.send_replace(Some(world.fence(&scene.owner).await));
         renamed
     };

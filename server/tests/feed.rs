@@ -52,6 +52,17 @@ async fn feed(url: &str) -> Feed {
     Feed::new(pool)
 }
 
+/// Inserts rows whose id and organization are the numbers after this one, until it is over; gives the last.
+async fn insert_without_end(owner: PgPool, after: u128, is_over: Arc<AtomicBool>) -> u128 {
+    let mut last = after;
+    while !is_over.load(Ordering::Relaxed) {
+        last += 1;
+        let id = Uuid::from_u128(last);
+        run(&owner, &format!("insert into t (id, organization_id) values ('{id}', '{id}')")).await;
+    }
+    last
+}
+
 async fn snapshot(pool: &PgPool) -> Snapshot {
     let text: String = sqlx::query_scalar("select pg_current_snapshot()::text").fetch_one(pool).await.unwrap();
     text.parse().unwrap()
@@ -453,18 +464,7 @@ async fn what_is_committed_after_the_collapsing_step_took_its_snapshot_comes_wit
     let mut feed = feed(&url).await;
     feed.step().await.unwrap();
     let is_over = Arc::new(AtomicBool::new(false));
-    let writer = tokio::spawn({
-        let (owner, is_over) = (owner.clone(), is_over.clone());
-        async move {
-            let mut organization = 1_000_u128;
-            while !is_over.load(Ordering::Relaxed) {
-                organization += 1;
-                let id = Uuid::from_u128(organization);
-                run(&owner, &format!("insert into t (id, organization_id) values ('{id}', '{id}')")).await;
-            }
-            organization
-        }
-    });
+    let writer = tokio::spawn(insert_without_end(owner.clone(), 1_000, is_over.clone()));
     let mut told = BTreeMap::<u128, usize>::new();
     let mut collapsed = 0;
     let mut hear = |batch: Batch| {
@@ -605,18 +605,7 @@ async fn a_partition_that_goes_under_the_feed_takes_no_event_with_it() {
     let mut feed = feed(&url).await;
     feed.step().await.unwrap();
     let is_over = Arc::new(AtomicBool::new(false));
-    let writer = tokio::spawn({
-        let (owner, is_over) = (owner.clone(), is_over.clone());
-        async move {
-            let mut written = 0_u128;
-            while !is_over.load(Ordering::Relaxed) {
-                written += 1;
-                let id = Uuid::from_u128(written);
-                run(&owner, &format!("insert into t (id, organization_id) values ('{id}', '{id}')")).await;
-            }
-            written
-        }
-    });
+    let writer = tokio::spawn(insert_without_end(owner.clone(), 0, is_over.clone()));
     let dropper = tokio::spawn({
         let owner = owner.clone();
         async move {

@@ -5,10 +5,8 @@
 mod support;
 
 use nix::sys::signal::Signal;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use support::cluster::cluster;
-use support::page::{Page, rename_without_end, until_live};
+use support::page::{Page, Writers, until_live};
 use support::program::Program;
 use support::world::{World, start_over};
 use tokio::sync::watch;
@@ -28,10 +26,7 @@ async fn a_page_moves_to_another_node_when_its_own_is_killed_or_stopped_and_miss
     let nodes = vec![first.addr.clone(), second.addr.clone(), world.server.addr.to_string()];
     let page = Page::open(&world, &scene.owner, scene.organization, &orders, nodes).await;
     let connections = page.connections.clone();
-    let is_over = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> = (0..3)
-        .map(|_| tokio::spawn(rename_without_end(world.owner.clone(), orders.clone(), is_over.clone())))
-        .collect();
+    let writers = Writers::over(&world.owner, &orders);
     let (tell_goal, goal) = watch::channel(None);
     let ending = async {
         until_live(&connections, 0).await;
@@ -39,11 +34,7 @@ async fn a_page_moves_to_another_node_when_its_own_is_killed_or_stopped_and_miss
         until_live(&connections, 1).await;
         assert_eq!(second.end(Signal::SIGTERM), Some(0));
         until_live(&connections, 2).await;
-        is_over.store(true, Ordering::Relaxed);
-        let mut renamed = 0;
-        for writer in writers {
-            renamed += writer.await.unwrap();
-        }
+        let renamed = writers.end().await;
         tell_goal.send_replace(Some(world.fence(&scene.owner).await));
         renamed
     };

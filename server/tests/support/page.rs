@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 /// Starting PostgreSQL or a server, or noticing that it is gone, on a busy machine.
@@ -18,13 +19,13 @@ pub const RESTART: Duration = Duration::from_secs(60);
 
 /// A page over some orders: it reads what it is told is stale, and nothing else, however often it is cut off.
 pub struct Page<'a> {
-    pub world: &'a World,
-    pub person: &'a Person,
-    pub organization: Uuid,
+    world: &'a World,
+    person: &'a Person,
+    organization: Uuid,
     /// Where it connects to, one after the other.
     nodes: Vec<String>,
     /// Of each order the title, and when it was read. Its watch number is its place.
-    pub held: Vec<(Uuid, String, Stamp)>,
+    held: Vec<(Uuid, String, Stamp)>,
     /// How many connections have come to watch all of it.
     pub connections: Arc<AtomicU32>,
 }
@@ -113,8 +114,31 @@ pub async fn until_live(connections: &AtomicU32, more_than: u32) {
     .await;
 }
 
-/// Changes orders by plain SQL, as fast as it goes, whoever dies meanwhile.
-pub async fn rename_without_end(owner: PgPool, orders: Vec<Uuid>, is_over: Arc<AtomicBool>) -> usize {
+/// Three who change orders by plain SQL, as fast as it goes, whoever dies meanwhile.
+pub struct Writers {
+    is_over: Arc<AtomicBool>,
+    writing: Vec<JoinHandle<usize>>,
+}
+
+impl Writers {
+    pub fn over(owner: &PgPool, orders: &[Uuid]) -> Self {
+        let is_over = Arc::<AtomicBool>::default();
+        let writer = |_| tokio::spawn(rename_without_end(owner.clone(), orders.to_vec(), is_over.clone()));
+        Self { writing: (0..3).map(writer).collect(), is_over }
+    }
+
+    /// Ends them, and gives how many changes they made.
+    pub async fn end(self) -> usize {
+        self.is_over.store(true, Ordering::Relaxed);
+        let mut renamed = 0;
+        for writer in self.writing {
+            renamed += writer.await.unwrap();
+        }
+        renamed
+    }
+}
+
+async fn rename_without_end(owner: PgPool, orders: Vec<Uuid>, is_over: Arc<AtomicBool>) -> usize {
     let (mut chance, mut renamed) = (fastrand::Rng::new(), 0);
     while !is_over.load(Ordering::Relaxed) {
         let order = orders[chance.usize(..orders.len())];
