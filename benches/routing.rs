@@ -85,7 +85,7 @@ fn session(of: u32) -> Uuid {
 /// Connections that all watch one list.
 struct Crowd {
     routed: Routed,
-    connections: Vec<u64>,
+    connections: Vec<u32>,
 }
 
 impl Crowd {
@@ -97,7 +97,7 @@ impl Crowd {
         crowd
     }
 
-    fn watches(&mut self, connection: u64) {
+    fn watches(&mut self, connection: u32) {
         let list = vec![Dependency::all("orders").with("status", text("open"))];
         self.routed.watch(connection, organization(0), 1, list);
     }

@@ -134,14 +134,14 @@ pub const ID: &str = "id";
 
 /// Rows that a query reads: those of `table` in the key's organization that meet every condition. A change to any of
 /// them, in its old or its new version, makes the query's value stale.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Dependency {
     pub table: &'static str,
     pub conditions: Vec<Condition>,
 }
 
 /// `facet` has one of `values`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Condition {
     pub facet: &'static str,
     pub values: Vec<Facet>,

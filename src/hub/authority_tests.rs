@@ -10,7 +10,7 @@ use super::*;
 use crate::error::ApiError;
 use crate::hub::missed::Candidate;
 use crate::hub::registry::Only;
-use crate::key::{Change, Facet, Facets, QueryKey, Shape, WireKey};
+use crate::key::{Change, Dependency, Facet, Facets, QueryKey, Shape, WireKey};
 use crate::live::{ListQuery, Live, NoParameters, RecordQuery};
 use crate::overlay::MutationId;
 use crate::simulation::Chance;

@@ -7,7 +7,7 @@ use crate::feed::Batch;
 use crate::key::{Dependency, OrganizationId, PersonId, QueryKey, Shape, WireKey};
 use crate::snapshot::{Epoch, Snapshot};
 use crate::wire::{ServerFrame, Watch, WatchNumber};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use uuid::Uuid;
 
 pub struct Routed {
@@ -32,14 +32,14 @@ impl Routed {
     }
 
     /// Of another person each time, with a session whose row has this id.
-    pub fn connect(&mut self, session: Uuid) -> u64 {
+    pub fn connect(&mut self, session: Uuid) -> u32 {
         self.routing.attach(PersonId::fresh(), session)
     }
 
     /// The key's name plays no part, only what it reads.
     pub fn watch(
         &mut self,
-        connection: u64,
+        connection: u32,
         organization: OrganizationId,
         number: WatchNumber,
         reads: Vec<Dependency>,
@@ -56,20 +56,20 @@ impl Routed {
         self.routing.take_woken();
     }
 
-    pub fn unwatch(&mut self, connection: u64, number: WatchNumber) {
+    pub fn unwatch(&mut self, connection: u32, number: WatchNumber) {
         self.routing.unwatch(connection, &[number]);
     }
 
     /// All that the hub does with a batch under its lock, but the wake-ups: of the tables, `roles` decides rights and `sessions` holds the
     /// sessions. Gives the matches, and whom it would wake.
-    pub fn apply(&mut self, batch: Batch) -> (usize, BTreeSet<u64>) {
+    pub fn apply(&mut self, batch: Batch) -> (usize, Vec<u32>) {
         // Nobody answers: rights that are not known in time count as less.
         self.routing.rights_to_ask(&self.registry, &batch);
         let tally = self.routing.apply(&self.registry, batch, &RightsNow::new());
         (tally.matches, self.routing.take_woken())
     }
 
-    pub fn take_frames(&mut self, connection: u64) -> Vec<ServerFrame> {
+    pub fn take_frames(&mut self, connection: u32) -> Vec<ServerFrame> {
         self.routing.take_frames(connection, false).0
     }
 }

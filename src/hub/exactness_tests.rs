@@ -4,7 +4,7 @@
 //! found (recall 1), and where all facets are told nobody else may be (precision 1). Where some are not, exactly those may be
 //! found whom what is told does not exclude.
 
-use super::{Interest, Watcher};
+use super::{Interest, TopicId, Watcher};
 use crate::key::{Change, Dependency, Facet, Facets, OrganizationId};
 use crate::simulation::Chance;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +38,7 @@ struct Watching {
     organization: OrganizationId,
     watcher: Watcher,
     filters: Vec<Filter>,
+    topic: TopicId,
 }
 
 #[derive(Default)]
@@ -105,10 +106,8 @@ impl Filter {
     }
 }
 
-impl Watching {
-    fn dependencies(&self) -> Vec<Dependency> {
-        self.filters.iter().map(Filter::dependency).collect()
-    }
+fn dependencies(filters: &[Filter]) -> Vec<Dependency> {
+    filters.iter().map(Filter::dependency).collect()
 }
 
 /// Those of the organization that have a filter of the table like this.
@@ -128,14 +127,22 @@ fn run(kind: Kind, seed: u64, count: &mut Count) {
     let mut interest = Interest::default();
     let mut all: Vec<Watching> = Vec::new();
     for number in 0..WATCHERS {
-        let filters = (0..1 + chance.below(3)).map(|_| kind.filter(chance)).collect();
-        let watcher = Watcher { connection: u64::from(chance.below(5)), number };
-        let watching = Watching { organization: organization(chance), watcher, filters };
-        interest.add(watching.organization, &watching.dependencies(), watcher);
-        all.push(watching);
+        let filters: Vec<_> = (0..1 + chance.below(3)).map(|_| kind.filter(chance)).collect();
+        let watcher = Watcher { connection: chance.below(5), number };
+        let organization = organization(chance);
+        let topic = interest.add(organization, &dependencies(&filters), watcher);
+        all.push(Watching { organization, watcher, filters, topic });
+        // Whoever else watches the same: topics are shared, and given back by one of those who share them.
+        if chance.below(3) == 0 {
+            let twin = &all[chance.below(all.len() as u32) as usize];
+            let watcher = Watcher { number: number + WATCHERS, ..watcher };
+            let topic = interest.add(twin.organization, &dependencies(&twin.filters), watcher);
+            assert_eq!(topic, twin.topic, "what reads the same is one topic");
+            all.push(Watching { watcher, filters: twin.filters.clone(), ..*twin });
+        }
         if chance.below(3) == 0 {
             let gone = all.swap_remove(chance.below(all.len() as u32) as usize);
-            interest.remove(gone.organization, &gone.dependencies(), gone.watcher);
+            interest.remove(gone.topic, gone.watcher);
         }
     }
     for _ in 0..CHANGES {
@@ -154,6 +161,7 @@ fn run(kind: Kind, seed: u64, count: &mut Count) {
         let change = Change { table: table.to_owned(), old: told(&old, chance), new: told(&new, chance) };
 
         let found = interest.of_change(organization, &change);
+        let found: Vec<_> = found.into_iter().flat_map(|topic| interest.watchers(topic)).collect();
         let once: BTreeSet<Watcher> = found.iter().copied().collect();
         let versions = || old.iter().chain(&new);
         let tellings = || change.old.iter().chain(&change.new);
@@ -169,12 +177,13 @@ fn run(kind: Kind, seed: u64, count: &mut Count) {
     }
     for table in TABLES {
         for organization in [0, 1].map(|number| OrganizationId(Uuid::from_u128(number))) {
-            let found: BTreeSet<_> = interest.of_table(organization, table).into_iter().collect();
+            let found = interest.of_table(organization, table).into_iter();
+            let found: BTreeSet<_> = found.flat_map(|topic| interest.watchers(topic)).collect();
             assert_eq!(found, whose(&all, organization, table, |filter| !filter.never()), "{}, seed {seed}", kind.name);
         }
     }
     for gone in all {
-        interest.remove(gone.organization, &gone.dependencies(), gone.watcher);
+        interest.remove(gone.topic, gone.watcher);
     }
     assert!(interest.is_empty(), "something was left behind by seed {seed}");
 }

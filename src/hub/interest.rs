@@ -1,14 +1,18 @@
 //! Who is interested in what, indexed so that a change finds its watchers without trying the others.
 //!
-//! A dependency hangs on the values of its conditions *together*. For each set of facets that conditions name there is one
+//! What reads the same rows is one **topic**, however many watch it: a change is matched against topics, and a watcher costs a number
+//! at its topic. A topic's dependency hangs on the values of its conditions *together*. For each set of facets that conditions name there is one
 //! tree, with a fork a facet and a branch a value; a change walks it once for each version of its row, by the values that it tells.
-//! Who is found at the end is matched. A facet that the change does not tell proves nothing: there all branches are walked.
-//! Long lists of values are not worth a place for each: they are tried on who is found by the other conditions.
+//! What is found at the end is matched. A facet that the change does not tell proves nothing: there all branches are walked.
+//! Long lists of values are not worth a place for each: they are tried on what is found by the other conditions.
 
 use super::routing::ConnectionId;
 use crate::key::{Change, Condition, Dependency, Facet, Facets, OrganizationId};
 use crate::wire::WatchNumber;
+use rustc_hash::{FxHashMap, FxHashSet};
+use slab::Slab;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// A dependency hangs in so many places at most, but for one whose shortest list of values is longer.
 const MOST_PLACES: usize = 16;
@@ -20,9 +24,26 @@ pub(super) struct Watcher {
     pub(super) number: WatchNumber,
 }
 
+/// What some watch in one organization, by what it reads there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct TopicId(u32);
+
 #[derive(Default)]
 pub(super) struct Interest {
-    tables: HashMap<OrganizationId, HashMap<&'static str, Vec<Tree>>>,
+    organizations: HashMap<OrganizationId, Organization>,
+    topics: Slab<Topic>,
+}
+
+#[derive(Default)]
+struct Organization {
+    topics: HashMap<Arc<[Dependency]>, TopicId>,
+    tables: HashMap<&'static str, Vec<Tree>>,
+}
+
+struct Topic {
+    organization: OrganizationId,
+    reads: Arc<[Dependency]>,
+    watchers: FxHashSet<Watcher>,
 }
 
 /// What hangs on the same facets of one table in one organization.
@@ -35,7 +56,7 @@ struct Tree {
 enum Node {
     Fork(HashMap<Facet, Node>),
     /// Each with the conditions that are not met by hanging here.
-    Leaf(HashMap<Hanging, Box<[OneOf]>>),
+    Leaf(FxHashMap<Hanging, Box<[OneOf]>>),
 }
 
 /// A condition that is tried: of long lists each value would cost a look into memory.
@@ -44,11 +65,10 @@ struct OneOf {
     values: HashSet<Facet>,
 }
 
-/// One of a watcher's dependencies, by its place among them.
+/// One of a topic's dependencies, by its place among them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Hanging {
-    connection: ConnectionId,
-    number: WatchNumber,
+    topic: TopicId,
     which: u32,
 }
 
@@ -86,47 +106,63 @@ impl<'d> Placed<'d> {
     }
 }
 
-/// Those of a watcher's dependencies that some row meets, with their places among them.
+/// Those of a topic's dependencies that some row meets, with their places among them.
 fn placed(dependencies: &[Dependency]) -> impl Iterator<Item = (u32, &'static str, Placed<'_>)> {
     let numbered = (0..).zip(dependencies);
     numbered.filter_map(|(which, dependency)| Some((which, dependency.table, Placed::of(dependency)?)))
 }
 
 impl Interest {
-    pub(super) fn add(&mut self, organization: OrganizationId, dependencies: &[Dependency], watcher: Watcher) {
-        for (which, table, placed) in placed(dependencies) {
-            let trees = self.tables.entry(organization).or_default().entry(table).or_default();
-            let place = trees.iter().position(|tree| placed.is_in(tree)).unwrap_or_else(|| {
-                let facets = placed.on.iter().map(|condition| condition.facet).collect();
-                trees.push(Tree { facets, root: Node::of_depth(placed.on.len()) });
-                trees.len() - 1
-            });
-            trees[place].root.add(&placed.on, &placed.rest, watcher.hanging(which));
+    /// Costs a look-up where somebody watches the same already.
+    pub(super) fn add(&mut self, organization: OrganizationId, reads: &[Dependency], watcher: Watcher) -> TopicId {
+        let there = self.organizations.entry(organization).or_default();
+        let id = there.topics.get(reads).copied().unwrap_or_else(|| {
+            let reads: Arc<[Dependency]> = reads.into();
+            let watchers = FxHashSet::default();
+            let place = self.topics.insert(Topic { organization, reads: reads.clone(), watchers });
+            // There are never as many as four thousand million.
+            let id = TopicId(place as u32);
+            there.hang(id, &reads);
+            there.topics.insert(reads, id);
+            id
+        });
+        if let Some(topic) = self.topics.get_mut(id.0 as usize) {
+            topic.watchers.insert(watcher);
+        }
+        id
+    }
+
+    /// Costs a look-up; for the last who watches it one for each place in which the topic hangs, however many hang there.
+    pub(super) fn remove(&mut self, id: TopicId, watcher: Watcher) {
+        let Some(topic) = self.topics.get_mut(id.0 as usize) else { return };
+        topic.watchers.remove(&watcher);
+        shrink(&mut topic.watchers);
+        if !topic.watchers.is_empty() {
+            return;
+        }
+        let Topic { organization, reads, .. } = self.topics.remove(id.0 as usize);
+        if let Some(there) = self.organizations.get_mut(&organization) {
+            there.topics.remove(&reads);
+            there.take_down(id, &reads);
+            if there.topics.is_empty() {
+                self.organizations.remove(&organization);
+            }
         }
     }
 
-    /// Costs a look-up for each place in which it hangs, however many others hang there.
-    pub(super) fn remove(&mut self, organization: OrganizationId, dependencies: &[Dependency], watcher: Watcher) {
-        let Some(tables) = self.tables.get_mut(&organization) else { return };
-        for (which, table, placed) in placed(dependencies) {
-            let Some(trees) = tables.get_mut(table) else { continue };
-            let Some(place) = trees.iter().position(|tree| placed.is_in(tree)) else { continue };
-            trees[place].root.remove(&placed.on, watcher.hanging(which));
-            if trees[place].root.is_empty() {
-                trees.swap_remove(place);
-            }
-            if trees.is_empty() {
-                tables.remove(table);
-            }
-        }
-        if tables.is_empty() {
-            self.tables.remove(&organization);
-        }
+    /// Where it is watched; none where nobody watches it any more.
+    pub(super) fn organization(&self, id: TopicId) -> Option<OrganizationId> {
+        self.topics.get(id.0 as usize).map(|topic| topic.organization)
     }
 
-    /// The watchers whose value the change may alter, each once, in order. Costs what it finds, and a few look-ups for each
-    /// set of facets that keys of this table hang on.
-    pub(super) fn of_change(&self, organization: OrganizationId, change: &Change) -> Vec<Watcher> {
+    /// Who watches it, in no order.
+    pub(super) fn watchers(&self, id: TopicId) -> impl Iterator<Item = Watcher> {
+        self.topics.get(id.0 as usize).into_iter().flat_map(|topic| topic.watchers.iter().copied())
+    }
+
+    /// The topics that the change may alter, each once. Costs what it finds, and a few look-ups for each set of facets that
+    /// topics of this table hang on.
+    pub(super) fn of_change(&self, organization: OrganizationId, change: &Change) -> Vec<TopicId> {
         let mut found = Vec::new();
         for Tree { facets, root } in self.trees(organization, &change.table) {
             match (&change.old, &change.new) {
@@ -143,8 +179,8 @@ impl Interest {
         found
     }
 
-    /// All watchers of the table, each once, in order.
-    pub(super) fn of_table(&self, organization: OrganizationId, table: &str) -> Vec<Watcher> {
+    /// All topics of the table, each once.
+    pub(super) fn of_table(&self, organization: OrganizationId, table: &str) -> Vec<TopicId> {
         let mut found = Vec::new();
         self.trees(organization, table).iter().for_each(|tree| tree.root.all(&mut found));
         found.sort_unstable();
@@ -153,24 +189,48 @@ impl Interest {
     }
 
     fn trees(&self, organization: OrganizationId, table: &str) -> &[Tree] {
-        self.tables.get(&organization).and_then(|tables| tables.get(table)).map_or(&[], Vec::as_slice)
+        let there = self.organizations.get(&organization);
+        there.and_then(|there| there.tables.get(table)).map_or(&[], Vec::as_slice)
     }
 
     #[cfg(test)]
     fn is_empty(&self) -> bool {
-        self.tables.is_empty()
+        self.organizations.is_empty() && self.topics.is_empty()
     }
 }
 
-impl Watcher {
-    fn hanging(self, which: u32) -> Hanging {
-        Hanging { connection: self.connection, number: self.number, which }
+impl Organization {
+    fn hang(&mut self, topic: TopicId, reads: &[Dependency]) {
+        for (which, table, placed) in placed(reads) {
+            let trees = self.tables.entry(table).or_default();
+            let place = trees.iter().position(|tree| placed.is_in(tree)).unwrap_or_else(|| {
+                let facets = placed.on.iter().map(|condition| condition.facet).collect();
+                trees.push(Tree { facets, root: Node::of_depth(placed.on.len()) });
+                trees.len() - 1
+            });
+            trees[place].root.add(&placed.on, &placed.rest, Hanging { topic, which });
+        }
+    }
+
+    fn take_down(&mut self, topic: TopicId, reads: &[Dependency]) {
+        for (which, table, placed) in placed(reads) {
+            let Some(trees) = self.tables.get_mut(table) else { continue };
+            let Some(place) = trees.iter().position(|tree| placed.is_in(tree)) else { continue };
+            trees[place].root.remove(&placed.on, Hanging { topic, which });
+            if trees[place].root.is_empty() {
+                trees.swap_remove(place);
+            }
+            if trees.is_empty() {
+                self.tables.remove(table);
+            }
+        }
     }
 }
 
-impl Hanging {
-    fn watcher(&self) -> Watcher {
-        Watcher { connection: self.connection, number: self.number }
+/// To walk a set costs its room, not what is in it.
+fn shrink(watchers: &mut FxHashSet<Watcher>) {
+    if watchers.len() < watchers.capacity() / 8 {
+        watchers.shrink_to_fit();
     }
 }
 
@@ -186,7 +246,7 @@ impl OneOf {
 
 impl Node {
     fn of_depth(depth: usize) -> Self {
-        if depth == 0 { Node::Leaf(HashMap::new()) } else { Node::Fork(HashMap::new()) }
+        if depth == 0 { Node::Leaf(FxHashMap::default()) } else { Node::Fork(HashMap::new()) }
     }
 
     fn is_empty(&self) -> bool {
@@ -235,7 +295,7 @@ impl Node {
     }
 
     /// Who hangs where `walked` leads, and whose other conditions one of the versions meets.
-    fn find(&self, facets: &[&'static str], walked: &Facets, versions: &[&Facets], found: &mut Vec<Watcher>) {
+    fn find(&self, facets: &[&'static str], walked: &Facets, versions: &[&Facets], found: &mut Vec<TopicId>) {
         match (self, facets.split_first()) {
             (Node::Fork(branches), Some((facet, further))) => match walked.get(facet) {
                 Some(value) => {
@@ -247,16 +307,16 @@ impl Node {
                 let is_met = |rest: &[OneOf]| {
                     versions.iter().any(|version| rest.iter().all(|condition| condition.is_met_by(version)))
                 };
-                found.extend(hanging.iter().filter(|(_, rest)| is_met(rest)).map(|(what, _)| what.watcher()));
+                found.extend(hanging.iter().filter(|(_, rest)| is_met(rest)).map(|(what, _)| what.topic));
             }
             (Node::Fork(_), None) => {}
         }
     }
 
-    fn all(&self, found: &mut Vec<Watcher>) {
+    fn all(&self, found: &mut Vec<TopicId>) {
         match self {
             Node::Fork(branches) => branches.values().for_each(|branch| branch.all(found)),
-            Node::Leaf(hanging) => found.extend(hanging.keys().map(Hanging::watcher)),
+            Node::Leaf(hanging) => found.extend(hanging.keys().map(|what| what.topic)),
         }
     }
 }
@@ -289,7 +349,10 @@ mod tests {
 
     fn found(interest: &Interest, old: Option<Facets>, new: Option<Facets>) -> Vec<u32> {
         let change = Change { table: "orders".to_owned(), old, new };
-        interest.of_change(organization(), &change).iter().map(|watcher| watcher.number).collect()
+        let topics = interest.of_change(organization(), &change).into_iter();
+        let mut numbers: Vec<_> = topics.flat_map(|id| interest.watchers(id)).map(|watcher| watcher.number).collect();
+        numbers.sort_unstable();
+        numbers
     }
 
     #[test]
@@ -320,12 +383,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_leaves_nothing_behind() {
+    fn what_reads_the_same_is_one_topic_until_the_last_of_its_watchers_goes() {
         let mut interest = Interest::default();
-        let dependencies = [on_status("draft"), Dependency::all("lines"), on_status("draft")];
-        interest.add(organization(), &dependencies, watcher(1));
-        assert_eq!(found(&interest, None, status("draft")), [1]);
-        interest.remove(organization(), &dependencies, watcher(1));
-        assert!(interest.tables.is_empty());
+        let reads = [on_status("draft"), Dependency::all("lines"), on_status("draft")];
+        let [first, second] = [1, 2].map(|number| interest.add(organization(), &reads, watcher(number)));
+        let elsewhere = interest.add(OrganizationId(Uuid::from_u128(2)), &reads, watcher(3));
+        assert_eq!(first, second);
+        assert_ne!(first, elsewhere);
+        assert_eq!(found(&interest, None, status("draft")), [1, 2]);
+        interest.remove(first, watcher(1));
+        assert_eq!(found(&interest, None, status("draft")), [2]);
+        interest.remove(first, watcher(2));
+        assert_eq!(found(&interest, None, status("draft")), [0_u32; 0]);
+        assert_eq!(interest.organization(first), None);
+        interest.remove(elsewhere, watcher(3));
+        assert!(interest.is_empty());
     }
 }

@@ -30,7 +30,7 @@ type ListReads = fn(serde_json::Value) -> Result<(String, Vec<Dependency>), serd
 type RecordReads = fn(Uuid) -> Vec<Dependency>;
 
 /// What a person may watch in an organization: the answer of `millstream.watch_rights(person, organization)`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct WatchRights {
     /// The modules that may be seen.
     pub modules: BTreeSet<String>,
@@ -39,7 +39,7 @@ pub struct WatchRights {
     pub only: BTreeMap<String, Only>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 pub struct Only {
     pub facet: String,
     pub values: Vec<Uuid>,

@@ -1,18 +1,18 @@
 //! What the hub decides: who watches what, and what each connection has yet to be told. Pure: no I/O, no lock, no
 //! wake-up; which connections have news is asked with [`Routing::take_woken`].
 
-use super::interest::{Interest, Watcher};
+use super::interest::{Interest, TopicId, Watcher};
 use super::missed::{Candidate, Missed};
 use super::outgoing::{MOST_XIDS, Outgoing};
-use super::registry::{Registry, WatchRights};
+use super::registry::{Registry, Resolved, WatchRights};
 use crate::error::{ApiError, Kind};
 use crate::feed::{Batch, Event, EventKind};
-use crate::key::{Dependency, OrganizationId, PersonId};
+use crate::key::{OrganizationId, PersonId};
 use crate::snapshot::{Epoch, Stamp, Xid};
 use crate::wire::{By, Passed, Refused, Rights, ServerFrame, Standing, Watch, WatchNumber};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::Hash;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Keys that one connection may watch.
@@ -29,7 +29,8 @@ pub enum Close {
     SessionEnded,
 }
 
-pub(crate) type ConnectionId = u64;
+/// Of this process. Given again only after four thousand million others.
+pub(crate) type ConnectionId = u32;
 
 /// What one person may watch, by organization.
 pub(crate) type RightsThere = HashMap<OrganizationId, WatchRights>;
@@ -42,28 +43,36 @@ pub(crate) struct Routing {
     cursor: Option<Stamp>,
     interest: Interest,
     connections: FxHashMap<ConnectionId, Connection>,
-    people: HashMap<PersonId, HashSet<ConnectionId>>,
-    sessions: HashMap<Uuid, HashSet<ConnectionId>>,
+    people: BTreeSet<(PersonId, ConnectionId)>,
+    sessions: BTreeSet<(Uuid, ConnectionId)>,
+    /// Each once: members of a role have the same rights.
+    rights: HashSet<Arc<WatchRights>>,
     last_connection: ConnectionId,
-    woken: BTreeSet<ConnectionId>,
+    /// Each once: those whose `is_woken` says so.
+    woken: Vec<ConnectionId>,
 }
 
 struct Connection {
     person: PersonId,
     session: Uuid,
-    watches: HashMap<WatchNumber, Watched>,
-    /// Where it watches or was refused to: who may see nothing there has to hear when that changes.
-    organizations: HashSet<OrganizationId>,
-    /// By which rights it began to watch there, since they last changed: what is held may have been read by them.
-    judged_by: HashMap<OrganizationId, WatchRights>,
+    watches: FxHashMap<WatchNumber, TopicId>,
+    /// Where it watches or was refused to (who may see nothing there has to hear when that changes), and by which rights it began to
+    /// watch there, since they last changed: what is held may have been read by them.
+    organizations: FxHashMap<OrganizationId, Option<Arc<WatchRights>>>,
     /// Grows with every change of the person's rights: a check that began before is void.
     rights_version: u64,
+    is_woken: bool,
     outgoing: Outgoing,
 }
 
-struct Watched {
-    organization: OrganizationId,
-    dependencies: Vec<Dependency>,
+impl Connection {
+    /// Puts it among those that have something to be told.
+    fn wake(&mut self, id: ConnectionId, woken: &mut Vec<ConnectionId>) {
+        if !self.is_woken {
+            self.is_woken = true;
+            woken.push(id);
+        }
+    }
 }
 
 /// What a batch came to, for the counters.
@@ -92,38 +101,55 @@ impl Routing {
         (self.connections.len(), self.connections.values().map(|connection| connection.watches.len()).sum())
     }
 
-    /// The connections that got something to be told since this was last asked.
-    pub(crate) fn take_woken(&mut self) -> BTreeSet<ConnectionId> {
-        std::mem::take(&mut self.woken)
+    /// The connections that got something to be told since this was last asked, each once.
+    pub(crate) fn take_woken(&mut self) -> Vec<ConnectionId> {
+        let mut woken = std::mem::take(&mut self.woken);
+        woken.retain(|id| match self.connections.get_mut(id) {
+            Some(connection) => std::mem::take(&mut connection.is_woken),
+            None => false,
+        });
+        woken
+    }
+
+    /// Those who are here by which session, each session once.
+    pub(crate) fn sessions(&self) -> Vec<Uuid> {
+        let mut sessions: Vec<_> = self.sessions.iter().map(|(session, _)| *session).collect();
+        sessions.dedup();
+        sessions
     }
 
     // --------------------------------------------------------------------------------------------- connections
 
     pub(crate) fn attach(&mut self, person: PersonId, session: Uuid) -> ConnectionId {
-        self.last_connection += 1;
+        loop {
+            self.last_connection = self.last_connection.wrapping_add(1);
+            if !self.connections.contains_key(&self.last_connection) {
+                break;
+            }
+        }
         let id = self.last_connection;
         let connection = Connection {
             person,
             session,
-            watches: HashMap::new(),
-            organizations: HashSet::new(),
-            judged_by: HashMap::new(),
+            watches: FxHashMap::default(),
+            organizations: FxHashMap::default(),
             rights_version: 0,
+            is_woken: false,
             outgoing: Outgoing::default(),
         };
         self.connections.insert(id, connection);
-        self.people.entry(person).or_default().insert(id);
-        self.sessions.entry(session).or_default().insert(id);
+        self.people.insert((person, id));
+        self.sessions.insert((session, id));
         id
     }
 
     pub(crate) fn detach(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.remove(&id) else { return };
-        for (number, Watched { organization, dependencies }) in &connection.watches {
-            self.interest.remove(*organization, dependencies, Watcher { connection: id, number: *number });
+        for (number, topic) in connection.watches {
+            self.interest.remove(topic, Watcher { connection: id, number });
         }
-        leave(&mut self.people, &connection.person, id);
-        leave(&mut self.sessions, &connection.session, id);
+        self.people.remove(&(connection.person, id));
+        self.sessions.remove(&(connection.session, id));
     }
 
     /// What the connection is to be told now; none where there is no news. `heartbeat` makes the cursor news.
@@ -133,7 +159,8 @@ impl Routing {
     }
 
     pub(crate) fn end_session(&mut self, session: Uuid) {
-        let ended: Vec<_> = self.sessions.get(&session).into_iter().flatten().copied().collect();
+        let range = (session, ConnectionId::MIN)..=(session, ConnectionId::MAX);
+        let ended: Vec<_> = self.sessions.range(range).map(|(_, id)| *id).collect();
         for id in ended {
             self.tell(id, |outgoing| outgoing.close(Close::SessionEnded));
         }
@@ -146,7 +173,7 @@ impl Routing {
     fn close_where(&mut self, reason: Close, which: impl Fn(&Connection) -> bool) {
         for (id, connection) in self.connections.iter_mut().filter(|(_, connection)| which(connection)) {
             connection.outgoing.close(reason);
-            self.woken.insert(*id);
+            connection.wake(*id, &mut self.woken);
         }
     }
 
@@ -154,7 +181,7 @@ impl Routing {
     fn tell(&mut self, id: ConnectionId, news: impl FnOnce(&mut Outgoing)) {
         if let Some(connection) = self.connections.get_mut(&id) {
             news(&mut connection.outgoing);
-            self.woken.insert(id);
+            connection.wake(id, &mut self.woken);
         }
     }
 
@@ -165,7 +192,7 @@ impl Routing {
         let connection = self.connections.get_mut(&id)?;
         for organization in watches.iter().map(|watch| watch.key.organization) {
             if connection.organizations.len() < MOST_WATCHES {
-                connection.organizations.insert(organization);
+                connection.organizations.entry(organization).or_default();
             }
         }
         Some(connection.rights_version)
@@ -186,7 +213,9 @@ impl Routing {
             Some(connection) => {
                 for (organization, rights) in rights {
                     // The first: rights may be others by now of which the feed has yet to tell.
-                    connection.judged_by.entry(*organization).or_insert_with(|| rights.clone());
+                    if let Some(judged_by @ None) = connection.organizations.get_mut(organization) {
+                        *judged_by = Some(kept_once(&mut self.rights, rights));
+                    }
                 }
             }
         }
@@ -208,10 +237,9 @@ impl Routing {
                 self.tell(id, |outgoing| outgoing.refused(Refused { number, error }));
                 continue;
             }
-            let organization = candidate.resolved.key.organization;
-            let dependencies = candidate.resolved.dependencies.clone();
-            self.interest.add(organization, &dependencies, Watcher { connection: id, number });
-            connection.watches.insert(number, Watched { organization, dependencies });
+            let Resolved { key, dependencies, .. } = &candidate.resolved;
+            let topic = self.interest.add(key.organization, dependencies, Watcher { connection: id, number });
+            connection.watches.insert(number, topic);
             registered.push(candidate);
         }
         Registered::As(registered)
@@ -235,7 +263,7 @@ impl Routing {
                 None => {}
             }
         }
-        self.woken.insert(id);
+        connection.wake(id, &mut self.woken);
     }
 
     pub(crate) fn unwatch(&mut self, id: ConnectionId, numbers: &[WatchNumber]) {
@@ -247,9 +275,8 @@ impl Routing {
     fn forget(&mut self, id: ConnectionId, number: WatchNumber) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.outgoing.forget(number);
-        if let Some(watched) = connection.watches.remove(&number) {
-            let watcher = Watcher { connection: id, number };
-            self.interest.remove(watched.organization, &watched.dependencies, watcher);
+        if let Some(topic) = connection.watches.remove(&number) {
+            self.interest.remove(topic, Watcher { connection: id, number });
         }
     }
 
@@ -262,15 +289,15 @@ impl Routing {
         let changes = |event: &&Event| registry.decides_rights(&event.change.table) && !is_removal(event);
         let changes = || batch.events.iter().filter(|_| !batch.is_restart).filter(changes);
         let judged = |connection: &Connection| {
-            let (person, known) = (connection.person, connection.judged_by.keys());
-            known.map(move |organization| (person, *organization)).collect::<Vec<_>>()
+            let known = connection.organizations.iter().filter(|(_, judged_by)| judged_by.is_some());
+            known.map(|(organization, _)| (connection.person, *organization)).collect::<Vec<_>>()
         };
         if changes().any(|event| event.person.is_none()) {
             return self.connections.values().flat_map(judged).collect();
         }
         let mut asked = BTreeSet::new();
         for (event, person) in changes().filter_map(|event| Some((event, event.person?))) {
-            let connections = self.of(person).into_iter().filter_map(|id| self.connections.get(&id));
+            let connections = self.of(person).filter_map(|id| self.connections.get(&id));
             let concerned = |organization| event.organization.is_none_or(|changed| changed == organization);
             asked.extend(connections.flat_map(judged).filter(|(_, organization)| concerned(*organization)));
         }
@@ -290,7 +317,9 @@ impl Routing {
                 None => self.close_where(Close::GoingAway, |connection| !connection.organizations.is_empty()),
             }
             // Who was told nothing for want of a cursor is told now.
-            self.woken.extend(self.connections.keys());
+            for (id, connection) in &mut self.connections {
+                connection.wake(*id, &mut self.woken);
+            }
             return tally;
         }
         tally.events = batch.events.len();
@@ -303,15 +332,15 @@ impl Routing {
         }
         for table in &batch.tables {
             if let Some(organization) = table.organization {
-                let watchers = self.interest.of_table(organization, &table.table);
-                tally.matches += self.tell_watchers(&watchers, None, None);
+                let topics = self.interest.of_table(organization, &table.table);
+                tally.matches += self.tell_watchers(&topics, None, None);
             }
         }
         for event in &batch.events {
             if let Some(organization) = event.organization {
-                let watchers = self.interest.of_change(organization, &event.change);
+                let topics = self.interest.of_change(organization, &event.change);
                 let audience = event.audience.as_ref().map(|people| people.iter().copied().collect());
-                tally.matches += self.tell_watchers(&watchers, Some(event.xid), audience.as_ref());
+                tally.matches += self.tell_watchers(&topics, Some(event.xid), audience.as_ref());
             }
             if let (Some(actor), Some(mutation_id)) = (event.actor, event.mutation) {
                 self.passed(actor, Passed { mutation_id, xid: event.xid });
@@ -327,7 +356,8 @@ impl Routing {
         let Some(event) = events.iter().find(is_everybodys) else { return };
         let xids: BTreeSet<Xid> = events.iter().filter(is_everybodys).map(|event| event.xid).collect();
         let by = (xids.len() <= MOST_XIDS).then(|| By { xids: xids.into_iter().collect(), epoch });
-        let people: Vec<_> = self.people.keys().copied().collect();
+        let mut people: Vec<_> = self.people.iter().map(|(person, _)| *person).collect();
+        people.dedup();
         people.into_iter().for_each(|person| self.change_rights(person, event, by.as_ref(), rights));
     }
 
@@ -348,50 +378,50 @@ impl Routing {
         0
     }
 
-    /// The watchers stand in order; where there is an audience, only its people are told. Gives how many were told.
-    fn tell_watchers(&mut self, watchers: &[Watcher], xid: Option<Xid>, audience: Option<&HashSet<PersonId>>) -> usize {
+    /// Where there is an audience, only its people are told. Gives how many keys were told.
+    fn tell_watchers(&mut self, topics: &[TopicId], xid: Option<Xid>, audience: Option<&HashSet<PersonId>>) -> usize {
         let mut told = 0;
-        for of_one in watchers.chunk_by(|one, next| one.connection == next.connection) {
-            let id = of_one[0].connection;
+        for Watcher { connection: id, number } in topics.iter().flat_map(|topic| self.interest.watchers(*topic)) {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
             if audience.is_some_and(|people| !people.contains(&connection.person)) {
                 continue;
             }
-            of_one.iter().for_each(|watcher| connection.outgoing.stale(watcher.number, xid));
-            self.woken.insert(id);
-            told += of_one.len();
+            connection.outgoing.stale(number, xid);
+            connection.wake(id, &mut self.woken);
+            told += 1;
         }
         told
     }
 
     fn passed(&mut self, person: PersonId, passed: Passed) {
-        for id in self.of(person) {
+        for id in self.of(person).collect::<Vec<_>>() {
             self.tell(id, |outgoing| outgoing.passed(passed));
         }
     }
 
-    fn of(&self, person: PersonId) -> Vec<ConnectionId> {
-        self.people.get(&person).into_iter().flatten().copied().collect()
+    fn of(&self, person: PersonId) -> impl Iterator<Item = ConnectionId> {
+        self.people.range((person, ConnectionId::MIN)..=(person, ConnectionId::MAX)).map(|(_, id)| *id)
     }
 
     /// Ends the person's watches in the event's organization (in all, where it names none) on every connection, and says so,
     /// and by which transactions, where these are not too many.
     fn change_rights(&mut self, person: PersonId, event: &Event, by: Option<&By>, now: &RightsNow) {
-        for id in self.of(person) {
+        for id in self.of(person).collect::<Vec<_>>() {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
             connection.rights_version += 1;
             let told = match event.organization {
                 Some(organization) => HashSet::from([organization]),
-                None => connection.organizations.clone(),
+                None => connection.organizations.keys().copied().collect(),
             };
-            let ended = connection.watches.iter().filter(|(_, watched)| told.contains(&watched.organization));
+            let is_told = |topic| self.interest.organization(topic).is_some_and(|its| told.contains(&its));
+            let ended = connection.watches.iter().filter(|(_, topic)| is_told(**topic));
             let ended: Vec<_> = ended.map(|(number, _)| *number).collect();
             for organization in told {
-                let before = connection.judged_by.remove(&organization);
-                let standing = standing(event, before.as_ref(), now.get(&(person, organization)));
+                let before = connection.organizations.get_mut(&organization).and_then(Option::take);
+                let standing = standing(event, before.as_deref(), now.get(&(person, organization)));
                 connection.outgoing.rights(Rights { organization, standing, by: by.cloned() });
             }
-            self.woken.insert(id);
+            connection.wake(id, &mut self.woken);
             for number in ended {
                 self.forget(id, number);
             }
@@ -399,14 +429,17 @@ impl Routing {
     }
 }
 
-/// The connection is none of the person's, or session's, any more.
-fn leave<T: Eq + Hash>(those: &mut HashMap<T, HashSet<ConnectionId>>, whose: &T, id: ConnectionId) {
-    if let Some(others) = those.get_mut(whose) {
-        others.remove(&id);
-        if others.is_empty() {
-            those.remove(whose);
-        }
+/// The same rights as are kept already, where they are; forgets those that nobody has any more, before there are twice as many.
+fn kept_once(kept: &mut HashSet<Arc<WatchRights>>, rights: &WatchRights) -> Arc<WatchRights> {
+    if let Some(known) = kept.get(rights) {
+        return known.clone();
     }
+    if kept.len() == kept.capacity() {
+        kept.retain(|rights| Arc::strong_count(rights) > 1);
+    }
+    let rights = Arc::new(rights.clone());
+    kept.insert(rights.clone());
+    rights
 }
 
 /// Where the event leaves a person who saw by the rights `before` and sees by those of `now`, as far as both are known.
@@ -430,7 +463,7 @@ mod tests {
     use crate::hub::missed::Beyond;
     use crate::hub::missed::missed;
     use crate::hub::registry::Resolved;
-    use crate::key::{Change, Facets};
+    use crate::key::{Change, Dependency, Facets};
     use crate::key::{QueryKey, Shape, WireKey};
     use crate::snapshot::Snapshot;
     use crate::wire::Tick;
@@ -603,7 +636,7 @@ mod tests {
         let ended = Event { record: ours, ..change(EventKind::Delete, Some(PERSON)) };
         let events = vec![Event { change: Change { table: "sessions".to_owned(), ..ended.change }, ..ended }];
         routing.apply(&registry, Batch { events, is_restart: false, ..restart("9:9:", 1) }, &RightsNow::new());
-        assert_eq!(routing.take_woken(), BTreeSet::from([first, second]));
+        assert_eq!(routing.take_woken(), [first, second]);
         for (id, close) in [(first, Some(Close::SessionEnded)), (second, Some(Close::SessionEnded)), (others, None)] {
             assert_eq!(routing.take_frames(id, false), (Vec::new(), close));
         }

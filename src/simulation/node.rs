@@ -182,7 +182,7 @@ impl Node {
         Ok(())
     }
 
-    fn wake(&mut self, woken: BTreeSet<ConnectionId>) {
+    fn wake(&mut self, woken: Vec<ConnectionId>) {
         for connection in woken {
             if let Some(serving) = self.serving.get_mut(&connection) {
                 serving.is_awake = true;
