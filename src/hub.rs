@@ -1,6 +1,6 @@
 //! The hub: who watches what, and what each connection has yet to be told.
 //!
-//! What it decides is pure and stands in [`routing`]; here is what acts: the lock, the wake-ups, the database. An event
+//! What it decides is pure and stands in [`routing`] and [`schedule`]; here is what acts: the lock, the sockets, the database. An event
 //! costs what it matches ([`interest`]). One mutex guards it all: what is done under it is a few look-ups in memory,
 //! and a frame must not be made between half of a batch and its cursor.
 
@@ -9,11 +9,14 @@ pub mod bench;
 mod interest;
 pub(crate) mod missed;
 mod outgoing;
+mod outlet;
 pub(crate) mod polling;
 pub(crate) mod registry;
 pub(crate) mod routing;
+mod schedule;
 mod socket;
 mod watching;
+mod writing;
 
 pub use registry::{Registry, WatchRights};
 pub use routing::{Close, MOST_WATCHES};
@@ -23,32 +26,52 @@ use crate::feed::Batch;
 use crate::key::PersonId;
 use crate::snapshot::{Epoch, Snapshot};
 use crate::sql::Database;
-use crate::wire::{ServerFrame, WatchNumber};
+use crate::wire::WatchNumber;
+use outlet::{Outlet, Standing};
 use routing::{ConnectionId, RightsNow, Routing};
-use std::collections::HashMap;
+use schedule::{Schedule, Shard};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use uuid::Uuid;
+use watching::Loaders;
 
 /// A change of rights is told within this time, known or not: a removal must not wait behind a database that is busy.
 const RIGHTS_WITHIN: Duration = Duration::from_millis(50);
 /// The rights of more people than these are not asked for, as where the role catalogue changes under many: all count as less.
 const MOST_RIGHTS: usize = 500;
+/// How often the sessions of those who are connected are looked at again: what has only run out of time tells nobody.
+const RECHECK: Duration = Duration::from_secs(60);
 
 /// One a process. See the module.
 pub struct Hub {
     registry: Registry,
     database: Database,
+    loaders: Loaders,
     state: Mutex<State>,
+    /// For the writers, one each: their connections have news.
+    news: Box<[Arc<Notify>]>,
+    /// Somebody has gone.
+    gone: Notify,
     counters: Counters,
 }
 
-#[derive(Default)]
 struct State {
     routing: Routing,
-    wakes: HashMap<ConnectionId, Arc<Notify>>,
+    schedule: Schedule<Arc<Outlet>>,
+}
+
+/// How many there are now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    pub connections: usize,
+    pub watches: usize,
+    /// Connections that have something to be told which is not written yet.
+    pub waiting: usize,
+    /// Connections that do not take what was written to them.
+    pub blocked: usize,
 }
 
 /// What has happened since the start, for `/metrics`.
@@ -63,8 +86,24 @@ pub struct Counters {
 }
 
 impl Hub {
+    /// Begins to write to its connections, on the database's runtime, and to look after their sessions; both end with it.
     pub fn new(registry: Registry, database: Database) -> Arc<Self> {
-        Arc::new(Self { registry, database, state: Mutex::default(), counters: Counters::default() })
+        let shards = std::thread::available_parallelism().map_or(1, usize::from);
+        let runtime = database.runtime.clone();
+        let hub = Arc::new(Self {
+            registry,
+            loaders: Loaders::new(&database),
+            database,
+            state: Mutex::new(State { routing: Routing::default(), schedule: Schedule::new(shards) }),
+            news: (0..shards).map(|_| Arc::default()).collect(),
+            gone: Notify::new(),
+            counters: Counters::default(),
+        });
+        for (shard, news) in hub.news.iter().enumerate() {
+            runtime.spawn(writing::write(Arc::downgrade(&hub), shard, news.clone()));
+        }
+        runtime.spawn(look_after_sessions(Arc::downgrade(&hub)));
+        hub
     }
 
     /// Tables whose events the feed must not collapse.
@@ -76,9 +115,11 @@ impl Hub {
         &self.counters
     }
 
-    /// Connections and watches that stand now.
-    pub fn load(&self) -> (usize, usize) {
-        self.decide(|routing| routing.load())
+    pub fn load(&self) -> Load {
+        self.with_state(|state| {
+            let (connections, waiting, blocked) = state.schedule.load();
+            Load { connections, watches: state.routing.watches(), waiting, blocked }
+        })
     }
 
     /// The latest cursor; none before the feed's first step.
@@ -89,6 +130,17 @@ impl Hub {
     /// Closes every connection, so that their clients move to another server.
     pub fn close_all(&self) {
         self.decide(|routing| routing.close_all(Close::GoingAway));
+    }
+
+    /// Until nobody is connected.
+    pub async fn empty(&self) {
+        loop {
+            let gone = self.gone.notified();
+            if self.load().connections == 0 {
+                return;
+            }
+            gone.await;
+        }
     }
 
     /// Takes what the feed found. Waits for the database only where somebody's rights have changed, and not for long.
@@ -116,17 +168,21 @@ impl Hub {
         count(&self.counters.revocations, tally.revocations);
     }
 
-    /// Lets the routing decide, and wakes the connections that have news by it.
+    /// Lets the routing decide, and wakes who writes to the connections that have news by it.
     fn decide<T>(&self, decide: impl FnOnce(&mut Routing) -> T) -> T {
-        self.with_state(|state| {
-            let decided = decide(&mut state.routing);
-            for id in state.routing.take_woken() {
-                if let Some(wake) = state.wakes.get(&id) {
-                    wake.notify_one();
-                }
-            }
-            decided
-        })
+        let (decided, woken) = self.with_state(|State { routing, schedule }| {
+            let decided = decide(routing);
+            let mut woken: Vec<Shard> = routing.take_woken().into_iter().filter_map(|id| schedule.wake(id)).collect();
+            woken.sort_unstable();
+            woken.dedup();
+            (decided, woken)
+        });
+        self.wake(woken);
+        decided
+    }
+
+    fn wake(&self, shards: impl IntoIterator<Item = Shard>) {
+        shards.into_iter().filter_map(|shard| self.news.get(shard)).for_each(|news| news.notify_one());
     }
 
     fn with_state<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
@@ -134,33 +190,64 @@ impl Hub {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn attach(&self, person: PersonId, session: Uuid) -> (ConnectionId, Arc<Notify>) {
-        self.with_state(|state| {
-            let id = state.routing.attach(person, session);
-            let wake = Arc::new(Notify::new());
-            state.wakes.insert(id, wake.clone());
-            (id, wake)
-        })
+    fn attach(&self, person: PersonId, session: Uuid, outlet: Arc<Outlet>) -> ConnectionId {
+        let (id, shard) = self.with_state(|State { routing, schedule }| {
+            let id = routing.attach(person, session);
+            (id, schedule.attach(id, outlet, Instant::now()))
+        });
+        self.wake([shard]);
+        id
     }
 
     fn detach(&self, id: ConnectionId) {
-        self.with_state(|state| {
-            state.routing.detach(id);
-            state.wakes.remove(&id);
+        self.with_state(|State { routing, schedule }| {
+            routing.detach(id);
+            schedule.detach(id);
         });
+        self.gone.notify_waiters();
     }
 
-    fn end_session(&self, session: Uuid) {
-        self.decide(|routing| routing.end_session(session));
+    /// Nothing more is written to the connection until the kernel has taken what was.
+    fn block(&self, id: ConnectionId, outlet: &Outlet) {
+        self.with_state(|state| state.schedule.block(id));
+        // Its own task may have been quicker.
+        if !matches!(outlet.standing(), Standing::Blocked(_)) {
+            self.unblock(id);
+        }
+    }
+
+    fn unblock(&self, id: ConnectionId) {
+        let shard = self.with_state(|state| state.schedule.unblock(id));
+        self.wake(shard);
     }
 
     fn unwatch(&self, id: ConnectionId, numbers: &[WatchNumber]) {
         self.decide(|routing| routing.unwatch(id, numbers));
     }
 
-    fn take_frames(&self, id: ConnectionId, heartbeat: bool) -> (Vec<ServerFrame>, Option<Close>) {
-        let (frames, close) = self.decide(|routing| routing.take_frames(id, heartbeat));
-        self.counters.frames.fetch_add(frames.len() as u64, Ordering::Relaxed);
-        (frames, close)
+    /// Ends the session's connections if it no longer stands; their last frame says so.
+    async fn check_session(&self, session: Uuid) {
+        match self.loaders.sessions.load(session).await {
+            Ok(true) => {}
+            Ok(false) => self.decide(|routing| routing.end_session(session)),
+            // It is asked again within a minute. The database is away: nothing is told meanwhile either.
+            Err(error) => tracing::debug!(%error, "a session could not be looked at"),
+        }
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        // The writers look for the hub, and end.
+        self.news.iter().for_each(|news| news.notify_one());
+    }
+}
+
+async fn look_after_sessions(hub: Weak<Hub>) {
+    loop {
+        tokio::time::sleep(RECHECK).await;
+        let Some(hub) = hub.upgrade() else { return };
+        let sessions = hub.decide(|routing| routing.sessions());
+        futures::future::join_all(sessions.into_iter().map(|session| hub.check_session(session))).await;
     }
 }

@@ -49,6 +49,8 @@ pub mod guide {}
 pub mod hooks;
 #[cfg(feature = "hub")]
 pub mod hub;
+#[cfg(feature = "sql")]
+pub mod loader;
 #[cfg(feature = "hooks")]
 pub mod requests;
 #[cfg(feature = "sql")]

@@ -2,31 +2,30 @@
 
 use crate::answers;
 use crate::routes::Web;
-use crate::session_layer;
 use app::request::Caller;
-use axum::body::to_bytes;
-use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use axum::{Extension, Json};
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto::upgrade;
 use millstream::wire::{PROTOCOL, Reply};
 use millstream::{ApiError, Kind, hub};
-
-const LARGEST_MESSAGE: usize = 256 * 1024;
-/// axum's default of 128 KiB is what ten thousand idle connections cannot afford.
-const READ_BUFFER: usize = 4096;
-/// Frames are written whole and at once.
-const WRITE_BUFFER: usize = 0;
+use tokio::net::TcpStream;
+use tungstenite::handshake::server::create_response;
 
 pub(crate) async fn connect(
     State(web): State<Web>,
     Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    mut request: Request,
 ) -> Response {
-    let upgrade = match upgrade {
-        Ok(upgrade) if upgrade.requested_protocols().any(|protocol| protocol == PROTOCOL) => upgrade,
+    let upgraded = hyper::upgrade::on(&mut request);
+    let (head, _) = request.into_parts();
+    let handshake = http::Request::from_parts(head, ());
+    let headers = handshake.headers();
+    let answer = match create_response(&handshake) {
+        Ok(answer) if offers_protocol(headers) => answer,
         _ => {
             return answers::error(ApiError::new(
                 Kind::Malformed,
@@ -37,22 +36,34 @@ pub(crate) async fn connect(
     let Some(caller) = caller.0 else {
         return answers::error(ApiError::unauthenticated());
     };
-    if !Origins::of(&headers).are_ours(web.public_origin.as_deref()) {
+    if !Origins::of(headers).are_ours(web.public_origin.as_deref()) {
         return answers::error(ApiError::new(
             Kind::Forbidden,
             "The live connection can be opened by our own pages only.",
         ));
     }
-    upgrade
-        .protocols([PROTOCOL])
-        .max_message_size(LARGEST_MESSAGE)
-        .max_frame_size(LARGEST_MESSAGE)
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(WRITE_BUFFER)
-        .on_upgrade(move |socket| async move {
-            let stands = || session_layer::stands(&web.services.database, &caller.token_hash);
-            hub::serve(web.hub, socket, caller.person, caller.session, stands).await;
-        })
+    tokio::spawn(async move {
+        let upgraded = match upgraded.await {
+            Ok(upgraded) => upgraded,
+            Err(error) => return tracing::debug!(%error, "a client was gone before its connection was live"),
+        };
+        // The socket itself: frames are written to it from wherever they come about.
+        match upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+            Ok(parts) => {
+                let stream = parts.io.into_inner();
+                hub::serve(web.hub, stream, parts.read_buf.into(), caller.person, caller.session).await;
+            }
+            Err(_) => tracing::error!("a connection is no TCP socket of this server, and cannot be live"),
+        }
+    });
+    let mut answer = answer.map(|()| Body::empty());
+    answer.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+    answer
+}
+
+fn offers_protocol(headers: &HeaderMap) -> bool {
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|offered| offered.to_str().ok());
+    offered.flat_map(|offered| offered.split(',')).any(|offered| offered.trim() == PROTOCOL)
 }
 
 /// The client's question: as many keys as a connection may watch, each with a long name.

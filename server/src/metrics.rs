@@ -79,11 +79,21 @@ impl fmt::Debug for Standing {
 
 impl Collector for Standing {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let (connections, watches) = self.hub.load();
+        let load = self.hub.load();
         let started = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         for (name, help, value) in [
-            ("millstream_connections", "Live connections that stand now", connections as f64),
-            ("millstream_watches", "Keys that they watch", watches as f64),
+            ("millstream_connections", "Live connections that stand now", load.connections as f64),
+            ("millstream_watches", "Keys that they watch", load.watches as f64),
+            (
+                "millstream_connections_waiting",
+                "Live connections with news that are not written yet",
+                load.waiting as f64,
+            ),
+            (
+                "millstream_connections_blocked",
+                "Live connections that do not take what was written",
+                load.blocked as f64,
+            ),
             (
                 "millstream_feed_lag_seconds",
                 "Time since the feed's last successful step",

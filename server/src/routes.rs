@@ -5,7 +5,7 @@ use crate::feeding::Pulse;
 use crate::metrics::Metrics;
 use crate::rate_limit::{self, Limits};
 use crate::security_headers::{self, Transport};
-use crate::session_layer::{find_caller, find_page_owner};
+use crate::session_layer::{Sessions, find_caller, find_page_owner};
 use crate::sign_in_form::Form;
 use crate::site::Watch;
 use crate::{batch, live, offline, probes, requests};
@@ -42,6 +42,7 @@ const LARGEST_BODY: usize = 256 * 1024;
 #[derive(Clone)]
 pub(crate) struct Web {
     pub(crate) services: Services,
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) limits: Arc<Limits>,

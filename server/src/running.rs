@@ -11,6 +11,7 @@ use crate::roles::{connect_owner, open_pools, owner_options};
 use crate::routes::{self, Web};
 use crate::schema;
 use crate::security_headers::Transport;
+use crate::session_layer;
 use crate::shutdown::{Shutdown, Stopping};
 use crate::site::{self, Watch};
 use app::request::{Services, SessionCookie};
@@ -31,6 +32,8 @@ use tokio::task::JoinHandle;
 
 /// What is being answered when the server stops has this long to end.
 const STOP_BOUND: Duration = Duration::from_secs(10);
+/// The live connections are told to go elsewhere, and have this long to hear it.
+const GOODBYE_BOUND: Duration = Duration::from_secs(2);
 
 /// Why the server does not start. The cause, where there is one, is the error's source.
 #[derive(Debug, thiserror::Error)]
@@ -206,6 +209,7 @@ async fn start_over(
     let pulse = Pulse::new();
     let watch = Watch::from_env();
     let web = Web {
+        sessions: Arc::new(session_layer::sessions(&database)),
         services,
         hub: hub.clone(),
         pulse: pulse.clone(),
@@ -267,6 +271,9 @@ impl Running {
         }
         // Once more, for those who came in between.
         self.hub.close_all();
+        if tokio::time::timeout(GOODBYE_BOUND, self.hub.empty()).await.is_err() {
+            tracing::info!("some clients did not take their goodbye in {} s and were cut", GOODBYE_BOUND.as_secs());
+        }
         for task in [self.feed, self.housekeeping] {
             if let Err(error) = task.await {
                 tracing::warn!(%error, "a task had ended before its time");

@@ -8,19 +8,22 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use millstream::loader::Loader;
 use millstream::requests::PERSON_HEADER;
 use millstream::sql::Database;
 use millstream::{ApiError, Kind, PersonId};
+use sqlx::PgPool;
+use std::collections::HashMap;
 use uuid::Uuid;
 
 /// Longer than any token of ours.
 const LONGEST_TOKEN: usize = 128;
 
-/// The middleware. Costs one statement where there is a cookie, none where not.
+/// The middleware. Costs one statement where there is a cookie, shared with those who ask at the same time; none where not.
 pub(crate) async fn find_caller(State(web): State<Web>, mut request: Request, next: Next) -> Response {
     let caller = match token(request.headers(), web.services.cookie.name()) {
         None => Caller(None),
-        Some(token) => match session(&web.services.database, token).await {
+        Some(token) => match session(&web.sessions, token).await {
             Ok(Some(found)) if names_another(&request, found.person) => {
                 let why = "This page belongs to somebody else who was signed in here before. Load it anew.";
                 return answers::error(ApiError::new(Kind::Unauthenticated, why));
@@ -53,29 +56,31 @@ fn names_another(request: &Request, person: PersonId) -> bool {
     !is_about_session && named.is_some_and(|named| named.as_bytes() != person.to_string().as_bytes())
 }
 
-async fn session(database: &Database, token: &str) -> Result<Option<SignedIn>, ApiError> {
-    let token_hash = hash_of(token);
-    let found: Option<(Uuid, Uuid, String, String)> =
-        sqlx::query_as("select session_id, person_id, email, name from session_of($1)")
-            .bind(&token_hash)
-            .fetch_optional(&database.app)
-            .await?;
-    Ok(found.map(|(session, person, email, name)| SignedIn {
-        person: PersonId(person),
-        session,
-        token_hash,
-        name,
-        email,
-    }))
+/// Looks sessions up by the hashes of their tokens: those that are asked for at about the same time by one statement.
+pub(crate) type Sessions = Loader<Vec<u8>, Option<SignedIn>>;
+
+pub(crate) fn sessions(database: &Database) -> Sessions {
+    let app = database.app.clone();
+    Loader::new(&database.runtime, "sessions by their tokens", move |hashes| sessions_of(app.clone(), hashes))
 }
 
-/// Whether the session of this token has neither ended nor run out.
-pub(crate) async fn stands(database: &Database, token_hash: &[u8]) -> Result<bool, ApiError> {
-    let stands = sqlx::query_scalar("select exists (select from session_of($1))")
-        .bind(token_hash)
-        .fetch_one(&database.app)
-        .await?;
-    Ok(stands)
+async fn sessions_of(app: PgPool, hashes: Vec<Vec<u8>>) -> Result<Vec<Option<SignedIn>>, sqlx::Error> {
+    let rows: Vec<(Vec<u8>, Uuid, Uuid, String, String)> =
+        sqlx::query_as("select token, session_id, person_id, email, name from sessions_of($1)")
+            .bind(&hashes)
+            .fetch_all(&app)
+            .await?;
+    let signed_in = rows.into_iter().map(|(token_hash, session, person, email, name)| {
+        (token_hash.clone(), SignedIn { person: PersonId(person), session, token_hash, name, email })
+    });
+    let signed_in: HashMap<_, _> = signed_in.collect();
+    Ok(hashes.iter().map(|hash| signed_in.get(hash).cloned()).collect())
+}
+
+async fn session(sessions: &Sessions, token: &str) -> Result<Option<SignedIn>, ApiError> {
+    sessions.load(hash_of(token)).await.map_err(|_| {
+        ApiError::new(Kind::Unreachable, "The database cannot be reached at the moment. Nothing was changed.")
+    })
 }
 
 /// The value of the cookie with this name, if it can be a token.

@@ -41,8 +41,14 @@ fn standings(heard: &Heard) -> Vec<(Uuid, Standing)> {
     heard.rights.iter().map(|rights| (rights.organization.0, rights.standing)).collect()
 }
 
+/// Connections, and keys that they watch.
+fn load(world: &World) -> (usize, usize) {
+    let load = world.server.hub.load();
+    (load.connections, load.watches)
+}
+
 async fn watches(world: &World, wanted: usize) {
-    until("the number of watches", async || (world.server.hub.load().1 == wanted).then_some(())).await;
+    until("the number of watches", async || (world.server.hub.load().watches == wanted).then_some(())).await;
 }
 
 // ---------------------------------------------------------------------------------------------- who may connect
@@ -99,7 +105,7 @@ async fn only_our_own_pages_with_a_session_and_the_protocol_may_connect() {
         headers.insert("sec-websocket-protocol", HeaderValue::from_static("millstream.v9"));
     };
     assert_eq!(told(&another, Some(&cookie)).await, malformed);
-    assert_eq!(world.server.hub.load(), (0, 0));
+    assert_eq!(load(&world), (0, 0));
     let plain = world.get(Some(&scene.owner), "/live", &[]).await;
     assert_eq!((plain.status, plain.body["error"]["kind"].as_str()), (400, Some("malformed")));
     world.live(&scene.owner).await.assert_goes_on().await;
@@ -148,7 +154,7 @@ async fn a_person_of_another_organization_is_refused_and_hears_nothing_while_a_m
     forged.iter_mut().for_each(|watch| watch.key.organization = OrganizationId(elsewhere.organization));
     let forged = stranger.watch(forged).await;
     assert!(forged.stale.is_empty(), "{forged:?}");
-    assert_eq!(world.server.hub.load().0, 2);
+    assert_eq!(world.server.hub.load().connections, 2);
 
     for sql in [
         rename(scene.order),
@@ -525,7 +531,7 @@ async fn signing_out_closes_the_sockets_of_that_session_and_of_no_other() {
     for socket in &mut closed {
         assert_eq!(socket.closed().await, Some(4401));
     }
-    until("the connections to be gone", async || (world.server.hub.load().0 == 1).then_some(())).await;
+    until("the connections to be gone", async || (world.server.hub.load().connections == 1).then_some(())).await;
     open.watch_current(keys(&scene, &world.stamp().await)).await;
     world.stop().await;
 }
@@ -643,7 +649,7 @@ async fn each_connection_of_a_person_is_told_and_what_is_given_back_is_not() {
         ])
         .await;
     second.watch_current(vec![record(7, scene.organization, "sales_orders", scene.order, &stamp)]).await;
-    assert_eq!(world.server.hub.load(), (2, 3));
+    assert_eq!(load(&world), (2, 3));
     let xid = world.change(&rename(scene.order)).await;
     let fence = world.fence(&scene.owner).await;
     assert_eq!(first.until_seen(fence).await.stale_numbers(), [1, 2]);
@@ -660,9 +666,9 @@ async fn each_connection_of_a_person_is_told_and_what_is_given_back_is_not() {
     assert!(second.until_seen(fence).await.stale.is_empty());
     // The number is free again, and a connection that goes takes its watches along.
     first.watch_current(vec![record(1, scene.organization, "sales_orders", scene.order, &world.stamp().await)]).await;
-    assert_eq!(world.server.hub.load(), (2, 1));
+    assert_eq!(load(&world), (2, 1));
     drop(first);
-    until("the watches to go with their connection", async || (world.server.hub.load() == (1, 0)).then_some(())).await;
+    until("the watches to go with their connection", async || (load(&world) == (1, 0)).then_some(())).await;
     world.stop().await;
 }
 

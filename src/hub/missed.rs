@@ -32,18 +32,19 @@ impl Candidate {
 }
 
 /// What is asked of the event table.
+#[derive(Clone, Debug)]
 pub(crate) struct Search {
     /// Only what somebody who has seen this has not seen; none where nothing is asked about.
     pub(crate) since: Option<Snapshot>,
     pub(crate) organizations: BTreeSet<OrganizationId>,
     /// Whose rights matter.
-    pub(crate) person: PersonId,
+    pub(crate) people: BTreeSet<PersonId>,
 }
 
 impl Search {
     /// Only what time it is.
     pub(crate) fn nothing(person: PersonId) -> Self {
-        Self { since: None, organizations: BTreeSet::new(), person }
+        Self { since: None, organizations: BTreeSet::new(), people: BTreeSet::from([person]) }
     }
 
     /// For all keys at once, and for what concerns the person beyond `cursor`, where they have one.
@@ -53,7 +54,18 @@ impl Search {
         let since =
             seen.fold(None, |met: Option<Snapshot>, seen| Some(met.map_or_else(|| seen.clone(), |met| met.meet(seen))));
         let organizations = candidates.iter().map(|candidate| candidate.resolved.key.organization).collect();
-        Self { since, organizations, person }
+        Self { since, organizations, people: BTreeSet::from([person]) }
+    }
+
+    /// What finds all that either finds, and more.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.since = match (self.since, other.since) {
+            (Some(since), Some(other)) => Some(since.meet(&other)),
+            (since, other) => since.or(other),
+        };
+        self.organizations.extend(other.organizations);
+        self.people.extend(other.people);
+        self
     }
 }
 

@@ -96,9 +96,9 @@ impl Routing {
         self.cursor.as_ref()
     }
 
-    /// Connections and watches that stand now.
-    pub(crate) fn load(&self) -> (usize, usize) {
-        (self.connections.len(), self.connections.values().map(|connection| connection.watches.len()).sum())
+    /// Keys that are watched now.
+    pub(crate) fn watches(&self) -> usize {
+        self.connections.values().map(|connection| connection.watches.len()).sum()
     }
 
     /// The connections that got something to be told since this was last asked, each once.

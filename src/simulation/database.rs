@@ -383,7 +383,7 @@ impl Database {
         let is_beyond = |event: &&Event| search.since.as_ref().is_some_and(|since| !since.sees(event.xid));
         let concerns = |event: &&Event| {
             event.organization.is_none_or(|its| search.organizations.contains(&its))
-                || event.person == Some(search.person)
+                || event.person.is_some_and(|person| search.people.contains(&person))
         };
         let events: Vec<_> = kept.filter(is_beyond).filter(concerns).cloned().collect();
         let events = (events.len() <= most).then_some(events);

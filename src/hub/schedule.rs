@@ -1,0 +1,237 @@
+//! When which connection is written to. Pure: the time is passed in.
+//!
+//! A connection that has news is *due* at once, unless it was written to a moment ago: what happens within [`COALESCE`] goes into one
+//! next frame. Connections are dealt out to shards, each of which one task writes to, so that one connection's frames stay in
+//! order. Nothing here costs a timer, or a task, for each connection.
+
+use super::routing::ConnectionId;
+use rustc_hash::FxHashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What happens within this time after a frame goes into one next frame.
+const COALESCE: Duration = Duration::from_millis(4);
+/// Browsers throttle the timers of hidden tabs, so the sign of life comes from here. It carries the cursor.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+pub(super) type Shard = usize;
+
+/// All connections with what they are written to by (`O`).
+pub(super) struct Schedule<O> {
+    lines: FxHashMap<ConnectionId, Line<O>>,
+    queues: Box<[Queue]>,
+}
+
+struct Line<O> {
+    outlet: O,
+    /// Not before this.
+    next: Instant,
+    /// It stands in its queue.
+    is_queued: bool,
+    /// What was written last has not gone yet.
+    is_blocked: bool,
+    /// Its cursor is news.
+    is_heartbeat: bool,
+}
+
+#[derive(Default)]
+struct Queue {
+    due: VecDeque<ConnectionId>,
+    later: BinaryHeap<Reverse<(Instant, ConnectionId)>>,
+    /// In the order of their times.
+    heartbeats: VecDeque<(Instant, ConnectionId)>,
+}
+
+/// What to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next<O> {
+    Write {
+        id: ConnectionId,
+        outlet: O,
+        is_heartbeat: bool,
+    },
+    /// Nothing before this, unless something happens.
+    Wait(Option<Instant>),
+}
+
+impl<O: Clone> Schedule<O> {
+    pub(super) fn new(shards: usize) -> Self {
+        Self { lines: FxHashMap::default(), queues: (0..shards.max(1)).map(|_| Queue::default()).collect() }
+    }
+
+    fn shard(&self, id: ConnectionId) -> Shard {
+        id as usize % self.queues.len()
+    }
+
+    /// Its first tick is due at once. Gives who writes to it.
+    pub(super) fn attach(&mut self, id: ConnectionId, outlet: O, now: Instant) -> Shard {
+        let line = Line { outlet, next: now, is_queued: false, is_blocked: false, is_heartbeat: true };
+        self.lines.insert(id, line);
+        let shard = self.shard(id);
+        self.queues[shard].heartbeats.push_back((now + HEARTBEAT, id));
+        self.wake(id);
+        shard
+    }
+
+    pub(super) fn detach(&mut self, id: ConnectionId) {
+        self.lines.remove(&id);
+        if self.lines.is_empty() {
+            // Of many who have gone at once.
+            self.queues.iter_mut().for_each(|queue| *queue = Queue::default());
+            self.lines.shrink_to_fit();
+        }
+    }
+
+    /// The connection has news. Gives who has to be told, where it was not waiting already.
+    pub(super) fn wake(&mut self, id: ConnectionId) -> Option<Shard> {
+        let shard = self.shard(id);
+        let line = self.lines.get_mut(&id)?;
+        // Whoever is blocked has its turn when it no longer is.
+        if line.is_queued || line.is_blocked {
+            return None;
+        }
+        line.is_queued = true;
+        self.queues[shard].due.push_back(id);
+        Some(shard)
+    }
+
+    /// What was written to the connection has not all gone.
+    pub(super) fn block(&mut self, id: ConnectionId) {
+        if let Some(line) = self.lines.get_mut(&id) {
+            line.is_blocked = true;
+        }
+    }
+
+    /// Now it has. Gives who has to be told.
+    pub(super) fn unblock(&mut self, id: ConnectionId) -> Option<Shard> {
+        self.lines.get_mut(&id)?.is_blocked = false;
+        self.wake(id)
+    }
+
+    /// How many are connected, how many of them have to be written to, and how many of them do not take what was written.
+    pub(super) fn load(&self) -> (usize, usize, usize) {
+        let waiting = self.queues.iter().map(|queue| queue.due.len() + queue.later.len()).sum();
+        (self.lines.len(), waiting, self.lines.values().filter(|line| line.is_blocked).count())
+    }
+
+    pub(super) fn next(&mut self, shard: Shard, now: Instant) -> Next<O> {
+        let Some(queue) = self.queues.get_mut(shard) else { return Next::Wait(None) };
+        while let Some((at, id)) = queue.heartbeats.front().copied() {
+            let Some(line) = self.lines.get_mut(&id) else {
+                queue.heartbeats.pop_front();
+                continue;
+            };
+            if at > now {
+                break;
+            }
+            queue.heartbeats.pop_front();
+            queue.heartbeats.push_back((now + HEARTBEAT, id));
+            line.is_heartbeat = true;
+            if !line.is_queued && !line.is_blocked {
+                line.is_queued = true;
+                queue.due.push_back(id);
+            }
+        }
+        while let Some(Reverse((at, id))) = queue.later.peek().copied() {
+            if at > now {
+                break;
+            }
+            queue.later.pop();
+            queue.due.push_back(id);
+        }
+        while let Some(id) = queue.due.pop_front() {
+            let Some(line) = self.lines.get_mut(&id) else { continue };
+            if line.next > now {
+                queue.later.push(Reverse((line.next, id)));
+                continue;
+            }
+            line.is_queued = false;
+            if line.is_blocked {
+                continue;
+            }
+            line.next = now + COALESCE;
+            let is_heartbeat = std::mem::take(&mut line.is_heartbeat);
+            return Next::Write { id, outlet: line.outlet.clone(), is_heartbeat };
+        }
+        let times = [queue.later.peek().map(|Reverse((at, _))| *at), queue.heartbeats.front().map(|(at, _)| *at)];
+        Next::Wait(times.into_iter().flatten().min())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    /// Those to be written to now, with whether it is a heartbeat, and when there is something to do again.
+    fn due(schedule: &mut Schedule<char>, now: Instant) -> (Vec<(char, bool)>, Option<Instant>) {
+        let mut written = Vec::new();
+        loop {
+            match schedule.next(0, now) {
+                Next::Write { outlet, is_heartbeat, .. } => written.push((outlet, is_heartbeat)),
+                Next::Wait(until) => return (written, until),
+            }
+        }
+    }
+
+    #[test]
+    fn what_happens_shortly_after_a_frame_waits_for_the_next() {
+        let (mut schedule, start) = (Schedule::new(1), Instant::now());
+        schedule.attach(1, 'a', start);
+        assert_eq!(due(&mut schedule, start), (vec![('a', true)], Some(start + HEARTBEAT)));
+        assert_eq!(schedule.wake(1), Some(0));
+        assert_eq!(schedule.wake(1), None, "it waits already");
+        assert_eq!(due(&mut schedule, start + MILLISECOND), (vec![], Some(start + COALESCE)));
+        assert_eq!(due(&mut schedule, start + COALESCE), (vec![('a', false)], Some(start + HEARTBEAT)));
+        schedule.wake(1);
+        let later = start + COALESCE * 3;
+        assert_eq!(due(&mut schedule, later).0, [('a', false)], "long after a frame it is due at once");
+    }
+
+    #[test]
+    fn who_does_not_take_what_was_written_is_written_to_when_it_has() {
+        let (mut schedule, start) = (Schedule::new(1), Instant::now());
+        schedule.attach(1, 'a', start);
+        due(&mut schedule, start);
+        schedule.block(1);
+        assert_eq!(schedule.wake(1), None);
+        let much_later = start + HEARTBEAT * 2;
+        assert_eq!(due(&mut schedule, much_later).0, []);
+        assert_eq!(schedule.load(), (1, 0, 1));
+        assert_eq!(schedule.unblock(1), Some(0));
+        assert_eq!(due(&mut schedule, much_later).0, [('a', true)], "the heartbeat that it missed");
+    }
+
+    #[test]
+    fn each_has_its_own_heartbeat_and_who_has_gone_has_none() {
+        let (mut schedule, start) = (Schedule::new(1), Instant::now());
+        for (id, name) in [(1, 'a'), (2, 'b'), (3, 'c')] {
+            schedule.attach(id, name, start + MILLISECOND * id);
+        }
+        due(&mut schedule, start + COALESCE);
+        schedule.detach(2);
+        assert_eq!(due(&mut schedule, start + HEARTBEAT), (vec![], Some(start + HEARTBEAT + MILLISECOND)));
+        let at = start + HEARTBEAT + MILLISECOND * 3;
+        assert_eq!(due(&mut schedule, at), (vec![('a', true), ('c', true)], Some(at + HEARTBEAT)));
+        schedule.detach(1);
+        schedule.detach(3);
+        assert_eq!(due(&mut schedule, at + HEARTBEAT), (vec![], None));
+    }
+
+    #[test]
+    fn one_connection_is_always_written_to_by_the_same() {
+        let (mut schedule, start) = (Schedule::new(3), Instant::now());
+        let shards: Vec<_> = (0..6).map(|id| schedule.attach(id, id, start)).collect();
+        assert_eq!(shards, [0, 1, 2, 0, 1, 2]);
+        for (id, shard) in (0..6).zip(shards) {
+            let Next::Write { id: written, .. } = schedule.next(shard, start) else { panic!("{id} is due") };
+            assert_eq!(written, id);
+        }
+        for id in 0..6 {
+            assert_eq!(schedule.wake(id), Some(id as usize % 3));
+        }
+    }
+}
