@@ -3,16 +3,19 @@
 use super::routing::Close;
 use crate::snapshot::{Stamp, Xid};
 use crate::wire::{Passed, Refused, Rights, ServerFrame, Stale, Standing, Tick, WatchNumber};
-use std::collections::BTreeMap;
 
 /// More transactions than this on one key are not named one by one: the value must then cover the frame's cursor.
 pub(super) const MOST_XIDS: usize = 16;
 /// Mutations of one's own that one frame names.
 const MOST_PASSED: usize = 64;
 
+/// Room for so many stale keys is kept for the next frame: most name one.
+const KEPT_ROOM: usize = 4;
+
 #[derive(Default)]
 pub(super) struct Outgoing {
-    stale: BTreeMap<WatchNumber, Lag>,
+    /// In the order of their numbers, each once.
+    stale: Vec<Lagging>,
     watching: Vec<WatchNumber>,
     refused: Vec<Refused>,
     rights: Vec<Rights>,
@@ -21,8 +24,16 @@ pub(super) struct Outgoing {
     close: Option<Close>,
 }
 
-/// What a stale key's value must see to be current again.
+/// A stale key, and what its value must see to be current again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lagging {
+    number: WatchNumber,
+    lag: Lag,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Lag {
+    Xid(Xid),
     Xids(Vec<Xid>),
     Cursor,
 }
@@ -30,11 +41,36 @@ enum Lag {
 impl Lag {
     fn add(&mut self, xid: Option<Xid>) {
         match (&mut *self, xid) {
+            (Lag::Xid(known), Some(xid)) if *known == xid => {}
+            (Lag::Xid(known), Some(xid)) => *self = Lag::Xids(vec![*known, xid]),
             (Lag::Xids(xids), Some(xid)) if xids.contains(&xid) => {}
             (Lag::Xids(xids), Some(xid)) if xids.len() < MOST_XIDS => xids.push(xid),
             _ => *self = Lag::Cursor,
         }
     }
+}
+
+impl From<&Lagging> for Stale {
+    fn from(Lagging { number, lag }: &Lagging) -> Self {
+        let xids = match lag {
+            Lag::Xid(xid) => vec![*xid],
+            Lag::Xids(xids) => xids.clone(),
+            Lag::Cursor => Vec::new(),
+        };
+        Self { number: *number, xids }
+    }
+}
+
+/// The tick that names only stale keys.
+pub(super) fn tick(cursor: &Stamp, stale: &[Lagging]) -> ServerFrame {
+    ServerFrame::Tick(Tick {
+        cursor: cursor.snapshot.clone(),
+        epoch: cursor.epoch,
+        stale: stale.iter().map(Stale::from).collect(),
+        watching: Vec::new(),
+        refused: Vec::new(),
+        mutations: Vec::new(),
+    })
 }
 
 /// Two changes of rights as one. Who was removed and is a member again may see less than before.
@@ -59,7 +95,10 @@ fn after(first: &Rights, then: Rights) -> Rights {
 impl Outgoing {
     /// The key changed by this transaction; by many or an unknown one, where none is named.
     pub(super) fn stale(&mut self, number: WatchNumber, xid: Option<Xid>) {
-        self.stale.entry(number).or_insert_with(|| Lag::Xids(Vec::new())).add(xid);
+        match self.stale.binary_search_by_key(&number, |lagging| lagging.number) {
+            Ok(place) => self.stale[place].lag.add(xid),
+            Err(place) => self.stale.insert(place, Lagging { number, lag: xid.map_or(Lag::Cursor, Lag::Xid) }),
+        }
     }
 
     pub(super) fn watching(&mut self, number: WatchNumber) {
@@ -91,8 +130,21 @@ impl Outgoing {
 
     /// Nothing is said any more about a number whose watch has ended.
     pub(super) fn forget(&mut self, number: WatchNumber) {
-        self.stale.remove(&number);
+        self.stale.retain(|lagging| lagging.number != number);
         self.watching.retain(|other| *other != number);
+    }
+
+    /// What there is to be told, where it is no more than stale keys: what many are told alike.
+    pub(super) fn only_stale(&self) -> Option<&[Lagging]> {
+        let Self { stale, watching, refused, rights, passed, close } = self;
+        let is_all = watching.is_empty() && refused.is_empty() && rights.is_empty() && passed.is_empty();
+        (is_all && close.is_none()).then_some(stale)
+    }
+
+    /// They have been told.
+    pub(super) fn clear_stale(&mut self) {
+        self.stale.clear();
+        self.stale.shrink_to(KEPT_ROOM);
     }
 
     /// The frames that tell it all; `heartbeat` makes the cursor news. Without a cursor the rest is kept for later. With
@@ -110,21 +162,15 @@ impl Outgoing {
         if let Some(cursor) = cursor
             && (has_news || heartbeat)
         {
-            let stale = std::mem::take(&mut self.stale).into_iter().map(|(number, lag)| Stale {
-                number,
-                xids: match lag {
-                    Lag::Xids(xids) => xids,
-                    Lag::Cursor => Vec::new(),
-                },
-            });
             frames.push(ServerFrame::Tick(Tick {
                 cursor: cursor.snapshot,
                 epoch: cursor.epoch,
-                stale: stale.collect(),
+                stale: self.stale.iter().map(Stale::from).collect(),
                 watching: std::mem::take(&mut self.watching),
                 refused: std::mem::take(&mut self.refused),
                 mutations: std::mem::take(&mut self.passed),
             }));
+            self.clear_stale();
         }
         (frames, None)
     }

@@ -58,12 +58,14 @@ impl Outlet {
 
     /// Writes whole frames: as much as the kernel takes now, the rest when it takes more. After the last one nothing is written.
     ///
+    /// Gives whether something waits now.
+    ///
     /// # Errors
     /// Where the connection is no more.
-    pub(super) fn send(&self, frames: &[u8]) -> io::Result<()> {
+    pub(super) fn send(&self, frames: &[u8]) -> io::Result<bool> {
         let mut unsent = self.unsent();
         if unsent.is_closing {
-            return Ok(());
+            return Ok(false);
         }
         let written = if unsent.since.is_some() { 0 } else { self.try_write(frames)? };
         if written < frames.len() {
@@ -71,11 +73,11 @@ impl Outlet {
             unsent.since.get_or_insert_with(Instant::now);
             self.news.notify_one();
         }
-        Ok(())
+        Ok(unsent.since.is_some())
     }
 
     /// The same, with the last frame.
-    pub(super) fn close(&self, code: u16) -> io::Result<()> {
+    pub(super) fn close(&self, code: u16) -> io::Result<bool> {
         let sent = self.send(&frame(OpCode::Control(Control::Close), &code.to_be_bytes()));
         self.unsent().is_closing = true;
         self.news.notify_one();

@@ -3,7 +3,7 @@
 
 use super::interest::{Interest, TopicId, Watcher};
 use super::missed::{Candidate, Missed};
-use super::outgoing::{MOST_XIDS, Outgoing};
+use super::outgoing::{Lagging, MOST_XIDS, Outgoing};
 use super::registry::{Registry, Resolved, WatchRights};
 use crate::error::{ApiError, Kind};
 use crate::feed::{Batch, Event, EventKind};
@@ -41,6 +41,8 @@ pub(crate) type RightsNow = HashMap<(PersonId, OrganizationId), WatchRights>;
 #[derive(Default)]
 pub(crate) struct Routing {
     cursor: Option<Stamp>,
+    /// How many cursors there were: the number of the last.
+    cursors: u64,
     interest: Interest,
     connections: FxHashMap<ConnectionId, Connection>,
     people: BTreeSet<(PersonId, ConnectionId)>,
@@ -150,6 +152,24 @@ impl Routing {
         }
         self.people.remove(&(connection.person, id));
         self.sessions.remove(&(connection.session, id));
+    }
+
+    /// What many connections are told alike is told by `tell`, from the cursor's number, the cursor, and the stale keys: gives what it
+    /// makes of them, where there is no more to be told than that.
+    pub(super) fn take_alike<T>(
+        &mut self,
+        id: ConnectionId,
+        heartbeat: bool,
+        tell: impl FnOnce(u64, &Stamp, &[Lagging]) -> T,
+    ) -> Option<T> {
+        let outgoing = &mut self.connections.get_mut(&id)?.outgoing;
+        let (cursor, stale) = (self.cursor.as_ref()?, outgoing.only_stale()?);
+        if stale.is_empty() && !heartbeat {
+            return None;
+        }
+        let told = tell(self.cursors, cursor, stale);
+        outgoing.clear_stale();
+        Some(told)
     }
 
     /// What the connection is to be told now; none where there is no news. `heartbeat` makes the cursor news.
@@ -312,6 +332,7 @@ impl Routing {
         if batch.is_restart {
             // Nothing says what happened between the cursors, or between a watch that was judged before the first one and
             // that one. Clients come back with their stamps and are told anew.
+            self.cursors += 1;
             match self.cursor.replace(cursor) {
                 Some(_) => self.close_all(Close::NewEpoch),
                 None => self.close_where(Close::GoingAway, |connection| !connection.organizations.is_empty()),
@@ -346,7 +367,10 @@ impl Routing {
                 self.passed(actor, Passed { mutation_id, xid: event.xid });
             }
         }
-        self.cursor = Some(cursor);
+        if self.cursor.as_ref() != Some(&cursor) {
+            self.cursors += 1;
+            self.cursor = Some(cursor);
+        }
         tally
     }
 

@@ -173,7 +173,8 @@ impl Socket {
 
 fn send(outlet: &Outlet, frame: &ServerFrame) -> Result<(), End> {
     let text = serde_json::to_vec(frame).map_err(|_| End("a frame could not be written as JSON"))?;
-    outlet.send(&outlet::text(&text)).map_err(|_| End("gone"))
+    outlet.send(&outlet::text(&text)).map_err(|_| End("gone"))?;
+    Ok(())
 }
 
 /// Decodes what comes. Between two messages it holds nothing.

@@ -1,10 +1,12 @@
-//! Writes what the hub has for its connections: a few tasks for all of them, each with its own share. A frame that many get
-//! alike is written as JSON once.
+//! Writes what the hub has for its connections: a few tasks for all of them, each with its own share. What many are told alike is
+//! made once, and its bytes are shared.
 
-use super::outlet::{self, Outlet, Standing};
-use super::routing::{Close, ConnectionId};
+use super::outgoing::{self, Lagging};
+use super::outlet::{self, Outlet};
+use super::routing::{Close, ConnectionId, Routing};
 use super::schedule::{Next, Shard};
 use super::{Hub, State};
+use crate::snapshot::Stamp;
 use crate::wire::ServerFrame;
 use std::io;
 use std::sync::atomic::Ordering;
@@ -14,14 +16,6 @@ use tokio::time::Instant;
 
 /// Written to before others have a turn, some tenths of a millisecond.
 const AT_ONCE: usize = 64;
-
-/// One connection's turn.
-struct Turn {
-    id: ConnectionId,
-    outlet: Arc<Outlet>,
-    frames: Vec<ServerFrame>,
-    close: Option<Close>,
-}
 
 /// Writes to the connections of one shard until the hub is gone.
 pub(super) async fn write(hub: Weak<Hub>, shard: Shard, news: Arc<Notify>) {
@@ -48,23 +42,45 @@ enum Until {
 #[derive(Default)]
 struct Writer {
     turns: Vec<Turn>,
-    /// The frame that was written last, and how.
-    last: Option<(ServerFrame, Vec<u8>)>,
+    last: Option<Alike>,
+}
+
+/// One connection's turn.
+struct Turn {
+    id: ConnectionId,
+    outlet: Arc<Outlet>,
+    told: Told,
+}
+
+enum Told {
+    Alike(Arc<[u8]>),
+    Frames(Vec<ServerFrame>, Option<Close>),
+}
+
+/// The tick that was made last, and of what.
+struct Alike {
+    cursor: u64,
+    stale: Vec<Lagging>,
+    bytes: Arc<[u8]>,
 }
 
 impl Writer {
     fn write_some(&mut self, hub: &Hub, shard: Shard) -> Until {
         let now = Instant::now();
         let until = hub.with_state(|state| self.fill(state, shard, now));
-        for Turn { id, outlet, frames, close } in std::mem::take(&mut self.turns) {
-            hub.counters.frames.fetch_add(frames.len() as u64, Ordering::Relaxed);
-            let written = frames.into_iter().try_for_each(|frame| outlet.send(self.bytes(frame)?));
-            let written = written.and_then(|()| close.map_or(Ok(()), |close| outlet.close(close.code())));
-            if let Err(error) = written {
-                tracing::debug!(%error, "a client is gone");
-                outlet.gone();
-            } else if matches!(outlet.standing(), Standing::Blocked(_)) {
-                hub.block(id, &outlet);
+        for Turn { id, outlet, told } in self.turns.drain(..) {
+            let frames = match &told {
+                Told::Alike(_) => 1,
+                Told::Frames(frames, _) => frames.len(),
+            };
+            hub.counters.frames.fetch_add(frames as u64, Ordering::Relaxed);
+            match send(&outlet, told) {
+                Ok(false) => {}
+                Ok(true) => hub.block(id, &outlet),
+                Err(error) => {
+                    tracing::debug!(%error, "a client is gone");
+                    outlet.gone();
+                }
             }
         }
         until
@@ -74,9 +90,8 @@ impl Writer {
         while self.turns.len() < AT_ONCE {
             match state.schedule.next(shard, now) {
                 Next::Write { id, outlet, is_heartbeat } => {
-                    let (frames, close) = state.routing.take_frames(id, is_heartbeat);
-                    if !frames.is_empty() || close.is_some() {
-                        self.turns.push(Turn { id, outlet, frames, close });
+                    if let Some(told) = self.told(&mut state.routing, id, is_heartbeat) {
+                        self.turns.push(Turn { id, outlet, told });
                     }
                 }
                 Next::Wait(until) => return Until::Later(until),
@@ -85,13 +100,51 @@ impl Writer {
         Until::Now
     }
 
-    /// The frame as it goes over the wire.
-    fn bytes(&mut self, frame: ServerFrame) -> io::Result<&[u8]> {
-        let is_as_last = self.last.as_ref().is_some_and(|(last, _)| *last == frame);
-        if !is_as_last {
-            let text = serde_json::to_vec(&frame)?;
-            self.last = Some((frame, outlet::text(&text)));
+    fn told(&mut self, routing: &mut Routing, id: ConnectionId, is_heartbeat: bool) -> Option<Told> {
+        match routing.take_alike(id, is_heartbeat, |number, cursor, stale| self.alike(number, cursor, stale)) {
+            Some(Ok(bytes)) => Some(Told::Alike(bytes)),
+            Some(Err(error)) => {
+                tracing::error!(%error, "a frame could not be written as JSON");
+                // What it would have said is lost: the client comes back and asks.
+                Some(Told::Frames(Vec::new(), Some(Close::GoingAway)))
+            }
+            None => {
+                let (frames, close) = routing.take_frames(id, is_heartbeat);
+                (!frames.is_empty() || close.is_some()).then_some(Told::Frames(frames, close))
+            }
         }
-        Ok(self.last.as_ref().map_or(&[], |(_, bytes)| bytes))
     }
+
+    fn alike(&mut self, number: u64, cursor: &Stamp, stale: &[Lagging]) -> io::Result<Arc<[u8]>> {
+        match &self.last {
+            Some(last) if last.cursor == number && last.stale == stale => Ok(last.bytes.clone()),
+            _ => {
+                let bytes: Arc<[u8]> = bytes(&outgoing::tick(cursor, stale))?.into();
+                self.last = Some(Alike { cursor: number, stale: stale.to_vec(), bytes: bytes.clone() });
+                Ok(bytes)
+            }
+        }
+    }
+}
+
+/// Gives whether something of it waits for the kernel.
+fn send(outlet: &Outlet, told: Told) -> io::Result<bool> {
+    match told {
+        Told::Alike(bytes) => outlet.send(&bytes),
+        Told::Frames(frames, close) => {
+            let mut waits = false;
+            for frame in frames {
+                waits = outlet.send(&bytes(&frame)?)?;
+            }
+            match close {
+                Some(close) => outlet.close(close.code()),
+                None => Ok(waits),
+            }
+        }
+    }
+}
+
+/// The frame as it goes over the wire.
+fn bytes(frame: &ServerFrame) -> io::Result<Vec<u8>> {
+    Ok(outlet::text(&serde_json::to_vec(frame)?))
 }
