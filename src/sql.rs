@@ -3,6 +3,10 @@
 //!
 //! Nothing here knows a table of the product, and no statement is built from strings.
 
+mod shared;
+
+pub use shared::{Counts, SIGHT, SharedRead};
+
 use crate::error::{ApiError, Kind};
 use crate::key::{OrganizationId, PersonId};
 use crate::overlay::MutationId;

@@ -47,18 +47,21 @@ pub async fn customers(
     organization: OrganizationId,
     #[server(default)] pending: Vec<MutationId>,
 ) -> Result<Read<Vec<Customer>>, ApiError> {
+    let (lists, person) = crate::request::begin_list()?;
+    lists.customers.read(person, &pending, organization, ()).await
+}
+
+#[cfg(feature = "ssr")]
+pub(crate) async fn customers_of(
+    transaction: &mut sqlx::PgConnection,
+    organization: OrganizationId,
+) -> Result<Vec<Customer>, ApiError> {
     use crate::tenancy::{Action, Module};
-    let (database, actor) = crate::request::begin_read()?;
-    let read = database.read(actor, &pending, move |transaction| {
-        Box::pin(async move {
-            crate::request::require(transaction, organization, Module::Customers, Action::View).await?;
-            let rows: Vec<(uuid::Uuid, String)> =
-                sqlx::query_as("select id, name from customers where organization_id = $1 order by name, id")
-                    .bind(organization.0)
-                    .fetch_all(transaction)
-                    .await?;
-            Ok(rows.into_iter().map(|(id, name)| Customer { id: CustomerId(id), name }).collect())
-        })
-    });
-    read.await
+    crate::request::require(transaction, organization, Module::Customers, Action::View).await?;
+    let rows: Vec<(uuid::Uuid, String)> =
+        sqlx::query_as("select id, name from customers where organization_id = $1 order by name, id")
+            .bind(organization.0)
+            .fetch_all(transaction)
+            .await?;
+    Ok(rows.into_iter().map(|(id, name)| Customer { id: CustomerId(id), name }).collect())
 }

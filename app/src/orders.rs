@@ -16,7 +16,7 @@ use millstream::pages::{Page, PageOf, Paged};
 use millstream::{ApiError, Live, MutationId, OrganizationId, PersonId, Read};
 use serde::{Deserialize, Serialize};
 #[cfg(feature = "ssr")]
-pub(crate) use sql::order_exists;
+pub(crate) use sql::{Asked, order_exists, page as page_of};
 use time::Date;
 use uuid::Uuid;
 

@@ -13,6 +13,8 @@ use millstream::key::{Dependency, Facet};
 use millstream::live::{ListQuery, RecordQuery};
 use millstream::{ApiError, Live, MutationId, OrganizationId, PersonId, Read};
 use serde::{Deserialize, Serialize};
+#[cfg(feature = "ssr")]
+pub(crate) use sql::list_of;
 use uuid::Uuid;
 
 millstream::id!(ProjectId);

@@ -1,9 +1,12 @@
 //! What a request on the server knows: who asks, and the services that answer. Set by `server`, read by the server
 //! functions.
 
-use crate::tenancy::{Action, Me, Module};
+use crate::customers::Customer;
+use crate::orders::OrderPage;
+use crate::projects::ProjectRow;
+use crate::tenancy::{Action, Me, Member, Module};
 use leptos::prelude::use_context;
-use millstream::sql::{Actor, Database};
+use millstream::sql::{Actor, Counts, Database, SharedRead};
 use millstream::{ApiError, OrganizationId, PersonId};
 use sqlx::PgConnection;
 use std::sync::Arc;
@@ -17,6 +20,47 @@ pub struct Services {
     pub cookie: SessionCookie,
     /// Hashing a password takes a core for tens of milliseconds: as many at once as this has permits.
     pub hashing: Arc<Semaphore>,
+    pub lists: Arc<Lists>,
+}
+
+impl Services {
+    /// `cores` are what passwords may be hashed on at once.
+    pub fn new(database: &Database, cookie: SessionCookie, cores: usize) -> Self {
+        let hashing = Arc::new(Semaphore::new(cores));
+        Self { cookie, hashing, lists: Arc::new(Lists::new(database)), database: database.clone() }
+    }
+}
+
+/// The lists that many look at: read once for those who see the same.
+pub struct Lists {
+    pub(crate) orders: SharedRead<crate::orders::Asked, OrderPage>,
+    pub(crate) projects: SharedRead<bool, Vec<ProjectRow>>,
+    pub(crate) customers: SharedRead<(), Vec<Customer>>,
+    pub(crate) members: SharedRead<(), Vec<Member>>,
+}
+
+impl Lists {
+    fn new(database: &Database) -> Self {
+        Self {
+            orders: SharedRead::new(database, |transaction, organization, asked| {
+                Box::pin(crate::orders::page_of(transaction, organization, asked))
+            }),
+            projects: SharedRead::new(database, |transaction, organization, archived| {
+                Box::pin(crate::projects::list_of(transaction, organization, archived))
+            }),
+            customers: SharedRead::new(database, |transaction, organization, ()| {
+                Box::pin(crate::customers::customers_of(transaction, organization))
+            }),
+            members: SharedRead::new(database, |transaction, organization, ()| {
+                Box::pin(crate::tenancy::members_of(transaction, organization))
+            }),
+        }
+    }
+
+    /// What each has been asked.
+    pub fn counts(&self) -> [&Counts; 4] {
+        [self.orders.counts(), self.projects.counts(), self.customers.counts(), self.members.counts()]
+    }
 }
 
 /// The name and the attributes of the session's cookie.
@@ -105,7 +149,13 @@ pub fn begin() -> Result<(Database, PersonId), ApiError> {
     Ok((services()?.database, person))
 }
 
-/// The same, as the actor of a read.
+/// The lists that people share, and the person.
+pub fn begin_list() -> Result<(Arc<Lists>, PersonId), ApiError> {
+    let person = signed_in()?.person;
+    Ok((services()?.lists, person))
+}
+
+/// The same as [`begin`], as the actor of a read.
 pub fn begin_read() -> Result<(Database, Actor), ApiError> {
     let (database, person) = begin()?;
     Ok((database, Actor::Person(person)))

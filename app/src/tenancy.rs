@@ -8,6 +8,8 @@ pub mod mutations;
 pub mod organizations;
 pub mod session;
 
+#[cfg(feature = "ssr")]
+pub(crate) use api::members_of;
 use millstream::key::Dependency;
 use millstream::live::{ListQuery, NoParameters};
 use millstream::{ApiError, Live, MutationId, OrganizationId, PersonId, Read};

@@ -2,7 +2,9 @@
 //! feed's steps took.
 
 use crate::feeding::Pulse;
+use app::request::Lists;
 use millstream::hub::Hub;
+use millstream::sql::Counts;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -13,7 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// Upper bounds in seconds: a read on one machine, a batch of fifty, what a person gives up on.
@@ -38,7 +40,7 @@ struct Answered {
 }
 
 impl Metrics {
-    pub(crate) fn new(hub: Arc<Hub>, pulse: Arc<Pulse>, started: SystemTime) -> Self {
+    pub(crate) fn new(hub: Arc<Hub>, lists: Arc<Lists>, pulse: Arc<Pulse>, started: SystemTime) -> Self {
         let mut registry = Registry::default();
         let requests = Family::<Answered, Histogram>::new_with_constructor(durations);
         registry.register(
@@ -47,7 +49,7 @@ impl Metrics {
             requests.clone(),
         );
         registry.register("millstream_feed_step_seconds", "The feed's successful steps", pulse.steps());
-        registry.register_collector(Box::new(Standing { hub, pulse, started }));
+        registry.register_collector(Box::new(Standing { hub, lists, pulse, started }));
         Self { registry, requests }
     }
 
@@ -67,6 +69,7 @@ impl Metrics {
 /// What others count or hold, read when it is asked for.
 struct Standing {
     hub: Arc<Hub>,
+    lists: Arc<Lists>,
     pulse: Arc<Pulse>,
     started: SystemTime,
 }
@@ -114,6 +117,20 @@ impl Collector for Standing {
             ("millstream_revocations", "Memberships that ended", &counters.revocations),
         ] {
             let counter = ConstCounter::new(value.load(Ordering::Relaxed));
+            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        }
+        let sum = |count: fn(&Counts) -> &AtomicU64| {
+            self.lists.counts().into_iter().map(|counts| count(counts).load(Ordering::Relaxed)).sum::<u64>()
+        };
+        for (name, help, value) in [
+            ("millstream_list_reads", "Lists read from the database", sum(|counts| &counts.reads)),
+            (
+                "millstream_list_shares",
+                "Questions for lists answered by a read for others",
+                sum(|counts| &counts.shared),
+            ),
+        ] {
+            let counter = ConstCounter::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         }
         Ok(())

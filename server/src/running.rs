@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// What is being answered when the server stops has this long to end.
@@ -190,14 +190,11 @@ async fn start_over(
 
     let database =
         Database { app: app_pool, feed: feed_pool, committed: Arc::new(Notify::new()), runtime: Handle::current() };
-    let services = Services {
-        database: database.clone(),
-        cookie: match configuration.cookies() {
-            Cookies::Secure => SessionCookie::Secure,
-            Cookies::Plain => SessionCookie::Plain,
-        },
-        hashing: Arc::new(Semaphore::new(cores())),
+    let cookie = match configuration.cookies() {
+        Cookies::Secure => SessionCookie::Secure,
+        Cookies::Plain => SessionCookie::Plain,
     };
+    let services = Services::new(&database, cookie, cores());
     if configuration.demo == Demo::Fill {
         demo::fill(&mut connection, &services).await?;
     }
@@ -208,6 +205,7 @@ async fn start_over(
     let hub = Hub::new(registry, database.clone());
     let pulse = Pulse::new();
     let watch = Watch::from_env();
+    let lists = services.lists.clone();
     let web = Web {
         sessions: Arc::new(session_layer::sessions(&database)),
         services,
@@ -215,7 +213,7 @@ async fn start_over(
         pulse: pulse.clone(),
         limits: Arc::new(Limits::new()),
         public_origin: configuration.public_url.as_ref().map(|url| as_browsers_write(url.origin()).to_owned()),
-        metrics: Arc::new(Metrics::new(hub.clone(), pulse.clone(), SystemTime::now())),
+        metrics: Arc::new(Metrics::new(hub.clone(), lists, pulse.clone(), SystemTime::now())),
     };
     let router = routes::router(web, site::options(addr, watch), Transport::of(configuration), watch)
         .map_err(BootError::PublicUrl)?;

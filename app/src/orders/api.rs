@@ -21,9 +21,9 @@ pub async fn list(
     #[server(default)] pending: Vec<MutationId>,
 ) -> Result<Read<OrderPage>, ApiError> {
     use super::sql;
-    let (database, actor) = crate::request::begin_read()?;
-    let asked = sql::Asked::new(organization, status, customer_id, sort.unwrap_or(Sort::Newest), after, until)?;
-    database.read(actor, &pending, move |transaction| Box::pin(sql::page(transaction, asked))).await
+    let (lists, person) = crate::request::begin_list()?;
+    let asked = sql::Asked::new(status, customer_id, sort.unwrap_or(Sort::Newest), after, until)?;
+    lists.orders.read(person, &pending, organization, asked).await
 }
 
 /// One order with its lines.

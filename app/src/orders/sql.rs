@@ -20,8 +20,8 @@ const PAGE: i64 = 50;
 const MOST_BETWEEN: i64 = 200;
 
 /// What a list was asked, checked.
-pub(super) struct Asked {
-    organization: OrganizationId,
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Asked {
     status: Option<Status>,
     customer: Option<CustomerId>,
     sort: Sort,
@@ -29,6 +29,7 @@ pub(super) struct Asked {
 }
 
 /// Which rows: those between two places, from whichever end, at most so many.
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Part {
     after: Option<Place>,
     until: Option<Place>,
@@ -37,7 +38,7 @@ struct Part {
 }
 
 /// From where a page is filled.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum From {
     Top,
     Bottom,
@@ -48,7 +49,6 @@ type Place = (String, Uuid);
 
 impl Asked {
     pub(super) fn new(
-        organization: OrganizationId,
         status: Option<Status>,
         customer: Option<CustomerId>,
         sort: Sort,
@@ -62,13 +62,7 @@ impl Asked {
         };
         let place = |name, cursor: Option<String>| cursor.map(|cursor| cursor_of(name, &cursor, sort)).transpose();
         let after = place("after", after.filter(|after| after != START))?;
-        Ok(Self {
-            organization,
-            status,
-            customer,
-            sort,
-            page: Part { after, until: place("until", until)?, from, most },
-        })
+        Ok(Self { status, customer, sort, page: Part { after, until: place("until", until)?, from, most } })
     }
 }
 
@@ -221,8 +215,12 @@ const DUE_BACK: &str = page_of!(
     "desc"
 );
 
-pub(super) async fn page(transaction: &mut PgConnection, asked: Asked) -> Result<OrderPage, ApiError> {
-    require(transaction, asked.organization, Module::Sales, Action::View).await?;
+pub(crate) async fn page(
+    transaction: &mut PgConnection,
+    organization: OrganizationId,
+    asked: Asked,
+) -> Result<OrderPage, ApiError> {
+    require(transaction, organization, Module::Sales, Action::View).await?;
     let Part { after, until, from, most } = asked.page;
     let statement = match (asked.sort, from) {
         (Sort::Newest, From::Top) => NEWEST,
@@ -233,7 +231,7 @@ pub(super) async fn page(transaction: &mut PgConnection, asked: Asked) -> Result
         (Sort::Due, From::Bottom) => DUE_BACK,
     };
     let mut rows = sqlx::query(statement)
-        .bind(asked.organization.0)
+        .bind(organization.0)
         .bind(asked.status.map(Status::name))
         .bind(asked.customer.map(|customer| customer.0))
         .bind(after.as_ref().map(|(key, _)| key))
@@ -247,7 +245,7 @@ pub(super) async fn page(transaction: &mut PgConnection, asked: Asked) -> Result
         "select count(*) from sales_orders o
          where o.organization_id = $1 and ($2::text is null or o.status = $2) and ($3::uuid is null or o.customer_id = $3)",
     )
-    .bind(asked.organization.0)
+    .bind(organization.0)
     .bind(asked.status.map(Status::name))
     .bind(asked.customer.map(|customer| customer.0))
     .fetch_one(&mut *transaction)

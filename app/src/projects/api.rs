@@ -15,10 +15,8 @@ pub async fn list(
     #[server(default)] archived: bool,
     #[server(default)] pending: Vec<MutationId>,
 ) -> Result<Read<Vec<ProjectRow>>, ApiError> {
-    let (database, actor) = crate::request::begin_read()?;
-    database
-        .read(actor, &pending, move |transaction| Box::pin(super::sql::list(transaction, organization, archived)))
-        .await
+    let (lists, person) = crate::request::begin_list()?;
+    lists.projects.read(person, &pending, organization, archived).await
 }
 
 /// One project with its members and orders.

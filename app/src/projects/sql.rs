@@ -11,7 +11,7 @@ use serde::Serialize;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-pub(super) async fn list(
+pub(crate) async fn list_of(
     transaction: &mut PgConnection,
     organization: OrganizationId,
     archived: bool,

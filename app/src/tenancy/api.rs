@@ -81,8 +81,8 @@ pub async fn members(
     organization: OrganizationId,
     #[server(default)] pending: Vec<MutationId>,
 ) -> Result<Read<Vec<Member>>, ApiError> {
-    let (database, actor) = crate::request::begin_read()?;
-    database.read(actor, &pending, move |transaction| Box::pin(acting::members(transaction, organization))).await
+    let (lists, person) = crate::request::begin_list()?;
+    lists.members.read(person, &pending, organization, ()).await
 }
 
 /// Makes an invitation for one role, and gives its link.
@@ -131,6 +131,9 @@ pub async fn accept(mutation_id: MutationId, token: String) -> Result<Written<Or
 }
 
 #[cfg(feature = "ssr")]
+pub(crate) use acting::members_of;
+
+#[cfg(feature = "ssr")]
 mod acting {
     use super::super::session::Done;
     use super::super::session::acting::hash_of;
@@ -144,7 +147,7 @@ mod acting {
     use sqlx::PgConnection;
     use uuid::Uuid;
 
-    pub(super) async fn members(
+    pub(crate) async fn members_of(
         transaction: &mut PgConnection,
         organization: OrganizationId,
     ) -> Result<Vec<Member>, ApiError> {
@@ -269,7 +272,7 @@ mod acting {
         // Who has just given up the right to see members still gets an answer, an empty one.
         let read = step(move |transaction| {
             Box::pin(async move {
-                match members(transaction, organization).await {
+                match members_of(transaction, organization).await {
                     Err(error) if error.kind == Kind::Forbidden => Ok(Vec::new()),
                     other => other,
                 }
