@@ -179,10 +179,17 @@ impl Driver {
             Task::Keep(key) => self.keep_current(&key),
             Task::KeepMutation(id) => self.keep_mutations(&[id]),
             Task::ForgetMutations(ids) => self.forget_mutations(ids),
-            Task::Fetch { key, ticket, question, reason } => {
+            Task::Fetch { key, ticket, question, reason, spread: 0 } => {
                 self.note(Some(&key), || What::Fetch(reason));
                 self.request(&key, ticket, question);
             }
+            Task::Fetch { key, ticket, question, reason, spread } => self.later(jitter(spread), move |driver| {
+                // Another tab's answer may have come by then.
+                if driver.client.borrow().awaits(&key) == Some(ticket) {
+                    driver.note(Some(&key), || What::Fetch(reason));
+                    driver.request(&key, ticket, question);
+                }
+            }),
             // Without a network nothing is tried: `connection_is` says when there is one.
             Task::RetryFetch { .. } | Task::RetryMutations { .. } if self.is_offline() => {}
             Task::RetryFetch { key, failed } => {

@@ -57,7 +57,8 @@ pub enum Effect {
     /// Nothing of the organization may be kept any longer, mutations neither.
     ForgetAll(OrganizationId),
     /// Read the key and report with [`Client::fetched`].
-    Fetch { key: QueryKey, ticket: Ticket, question: Question, reason: Reason },
+    /// Where many are about to read the same: after a random part of `spread` milliseconds, if it is still awaited then.
+    Fetch { key: QueryKey, ticket: Ticket, question: Question, reason: Reason, spread: u32 },
     /// Call [`Client::retry_fetch`] after a pause; this was failure number `failed`.
     RetryFetch { key: QueryKey, failed: u32 },
     /// Send these mutations in one request, in this order, and report with [`Client::heard`].
@@ -170,6 +171,8 @@ pub struct Client {
     numbers: FxHashMap<WatchNumber, QueryKey>,
     last_number: WatchNumber,
     last_ticket: Ticket,
+    /// Of the tick that is being taken in.
+    spread: u32,
     /// Keys whose watch may have to be taken or given back; settled by [`Client::flush`].
     unsettled_watches: FxHashSet<QueryKey>,
     /// Where the person's rights have become less since the page was opened.

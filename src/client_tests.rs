@@ -148,15 +148,12 @@ fn number(value: i64, at: &str) -> Read<AnyValue> {
 
 fn tick(cursor: &str, stale: &[(WatchNumber, &[u64])], watching: &[WatchNumber]) -> Tick {
     Tick {
-        cursor: snapshot(cursor),
-        epoch: epoch(),
         stale: stale
             .iter()
             .map(|(number, xids)| Stale { number: *number, xids: xids.iter().copied().map(Xid).collect() })
             .collect(),
         watching: watching.to_vec(),
-        refused: Vec::new(),
-        mutations: Vec::new(),
+        ..Tick::at(snapshot(cursor), epoch())
     }
 }
 
@@ -175,6 +172,7 @@ struct Page {
     client: Client,
     fetches: Vec<(QueryKey, Ticket, Question)>,
     reasons: Vec<Reason>,
+    spreads: Vec<u32>,
     frames: Vec<ClientFrame>,
     sent: Vec<MutationId>,
     /// The same, request by request.
@@ -206,7 +204,8 @@ impl Page {
         self.client.flush();
         for effect in self.client.take_effects() {
             match effect {
-                Effect::Fetch { key, ticket, question, reason } => {
+                Effect::Fetch { key, ticket, question, reason, spread } => {
+                    self.spreads.push(spread);
                     self.fetches.push((key, ticket, question));
                     self.reasons.push(reason);
                 }
@@ -256,6 +255,18 @@ impl Page {
     fn answered(&mut self, id: MutationId, xid: u64, at: &str) {
         self.act(|client| client.answered(id, &[], Answer { xid: Some(Xid(xid)), stamp: stamp(at), value: None }));
     }
+}
+
+#[test]
+fn who_holds_a_value_that_many_watch_reads_it_again_after_a_while() {
+    let mut page = Page::live();
+    let watch = page.show(&record(1), number(1, "9:9:"));
+    page.spreads.clear();
+    page.act(|client| client.ticked(Tick { spread: 500, ..tick("11:11:", &[(watch, &[10])], &[]) }));
+    assert_eq!(page.spreads, [500]);
+    page.answer(Ok(number(2, "11:11:")));
+    page.act(|client| client.ticked(tick("13:13:", &[(watch, &[12])], &[])));
+    assert_eq!(page.spreads, [500, 0], "another tick, another time");
 }
 
 #[test]

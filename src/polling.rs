@@ -150,14 +150,7 @@ mod tests {
     }
 
     fn tick(cursor: &str, watching: &[WatchNumber]) -> Tick {
-        Tick {
-            cursor: cursor.parse().expect(cursor),
-            epoch: EPOCH,
-            stale: vec![],
-            watching: watching.to_vec(),
-            refused: vec![],
-            mutations: vec![],
-        }
+        Tick { watching: watching.to_vec(), ..Tick::at(cursor.parse().expect(cursor), EPOCH) }
     }
 
     fn numbers(question: &Question) -> (Vec<WatchNumber>, Vec<WatchNumber>) {

@@ -239,6 +239,7 @@ impl Switchboard {
             let mut frame = news.into_tick(tick.cursor.clone(), tick.epoch);
             if let ServerFrame::Tick(told) = &mut frame {
                 told.mutations.clone_from(&tick.mutations);
+                told.spread = tick.spread;
             }
             self.passing.push(Passing::Down(tab, frame));
         }
@@ -273,7 +274,7 @@ impl Line {
 impl News {
     fn into_tick(self, cursor: Snapshot, epoch: Epoch) -> ServerFrame {
         let Self { stale, watching, refused } = self;
-        ServerFrame::Tick(Tick { cursor, epoch, stale, watching, refused, mutations: Vec::new() })
+        ServerFrame::Tick(Tick { stale, watching, refused, ..Tick::at(cursor, epoch) })
     }
 }
 
@@ -315,12 +316,9 @@ mod tests {
         let stale =
             stale.iter().map(|(number, xids)| Stale { number: *number, xids: xids.iter().copied().map(Xid).collect() });
         ServerFrame::Tick(Tick {
-            cursor: cursor.parse().expect(cursor),
-            epoch: epoch(),
             stale: stale.collect(),
             watching: watching.to_vec(),
-            refused: Vec::new(),
-            mutations: Vec::new(),
+            ..Tick::at(cursor.parse().expect(cursor), epoch())
         })
     }
 

@@ -185,6 +185,8 @@ struct FrameRead {
     refused: Vec<Refused>,
     #[serde(default)]
     mutations: Vec<Passed>,
+    #[serde(default)]
+    spread: u32,
 }
 
 #[derive(Deserialize)]
@@ -201,12 +203,12 @@ impl TryFrom<FrameRead> for ServerFrame {
     type Error = &'static str;
 
     fn try_from(read: FrameRead) -> Result<Self, &'static str> {
-        let FrameRead { stale, watching, refused, mutations, .. } = read;
+        let FrameRead { stale, watching, refused, mutations, spread, .. } = read;
         Ok(match read.kind {
             FrameKind::Hello => Self::Hello { person: read.person.ok_or("a hello without a person")? },
             FrameKind::Tick => {
                 let (cursor, epoch) = read.cursor.zip(read.epoch).ok_or("a tick without its cursor")?;
-                Self::Tick(Tick { cursor, epoch, stale, watching, refused, mutations })
+                Self::Tick(Tick { cursor, epoch, stale, watching, refused, mutations, spread })
             }
             FrameKind::Rights => {
                 Self::Rights { organizations: read.organizations.ok_or("rights without organizations")? }
@@ -235,6 +237,23 @@ pub struct Tick {
     /// answer is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mutations: Vec<Passed>,
+    /// Milliseconds. So many watch what became stale that their reads would come all at once: whoever holds a value waits for a
+    /// random part of them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spread: u32,
+}
+
+impl Tick {
+    /// The cursor, and nothing that happened on the way to it.
+    pub fn at(cursor: Snapshot, epoch: Epoch) -> Self {
+        let (stale, watching, refused, mutations) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { cursor, epoch, stale, watching, refused, mutations, spread: 0 }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A mutation that has been carried out, by which transaction.
@@ -318,12 +337,8 @@ mod tests {
     fn frames_stand_on_the_wire_as_the_protocol_says() {
         stands_as(
             &ServerFrame::Tick(Tick {
-                cursor: "7:9:8".parse().expect("a snapshot"),
-                epoch: Epoch(uuid::Uuid::from_u128(1)),
                 stale: vec![Stale { number: 3, xids: vec![Xid(7)] }, Stale { number: 4, xids: vec![] }],
-                watching: vec![],
-                refused: vec![],
-                mutations: vec![],
+                ..Tick::at("7:9:8".parse().expect("a snapshot"), Epoch(uuid::Uuid::from_u128(1)))
             }),
             &format!(
                 r#"{{"type":"tick","cursor":"7:9:8","epoch":"{ONE}","stale":[{{"number":3,"xids":[7]}},{{"number":4}}]}}"#
@@ -386,12 +401,9 @@ mod tests {
         );
         stands_as(&Question::default(), "{}");
         let tick = Tick {
-            cursor: "9:9:".parse().expect("a snapshot"),
-            epoch,
             stale: vec![Stale { number: 1, xids: vec![Xid(8)] }],
             watching: vec![2],
-            refused: vec![],
-            mutations: vec![],
+            ..Tick::at("9:9:".parse().expect("a snapshot"), epoch)
         };
         stands_as(
             &Reply { frames: vec![ServerFrame::Hello { person: PersonId(organization.0) }, ServerFrame::Tick(tick)] },

@@ -39,7 +39,7 @@ pub(crate) fn read(value: &AnyValue, at: u64) -> Read<AnyValue> {
 }
 
 fn tick(cursor: u64, stale: Vec<Stale>, watching: Vec<u32>) -> Tick {
-    Tick { cursor: snapshot(cursor), epoch: EPOCH, stale, watching, refused: Vec::new(), mutations: Vec::new() }
+    Tick { stale, watching, ..Tick::at(snapshot(cursor), EPOCH) }
 }
 
 impl Watched {

@@ -197,7 +197,8 @@ impl Client {
         let ticket = self.next_ticket();
         self.entries.entry(key.clone()).or_default().fetching = Some(ticket);
         let question = self.question(key);
-        self.effects.push(Effect::Fetch { key: key.clone(), ticket, question, reason });
+        let spread = if self.entries.get(key).is_some_and(|entry| entry.has_answer()) { self.spread } else { 0 };
+        self.effects.push(Effect::Fetch { key: key.clone(), ticket, question, reason, spread });
         self.effects.push(Effect::Changed(key.clone()));
     }
 

@@ -129,6 +129,7 @@ impl Client {
             }
         }
         // What is named is judged by the cursor before this one: up to there the frame says nothing against it.
+        self.spread = tick.spread;
         for Stale { number, xids } in tick.stale {
             let Some(key) = self.numbers.get(&number).cloned() else { continue };
             let stamp = self.stamp_of(&key);
@@ -147,6 +148,7 @@ impl Client {
                 }
             }
         }
+        self.spread = 0;
         // Only now: no cursor before this one vouches for what was not watched yet.
         for number in tick.watching {
             if let Some(entry) = self.numbers.get(&number).and_then(|key| self.entries.get_mut(key)) {

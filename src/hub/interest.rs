@@ -160,6 +160,11 @@ impl Interest {
         self.topics.get(id.0 as usize).into_iter().flat_map(|topic| topic.watchers.iter().copied())
     }
 
+    /// How many watch it.
+    pub(super) fn crowd(&self, id: TopicId) -> usize {
+        self.topics.get(id.0 as usize).map_or(0, |topic| topic.watchers.len())
+    }
+
     /// The topics that the change may alter, each once. Costs what it finds, and a few look-ups for each set of facets that
     /// topics of this table hang on.
     pub(super) fn of_change(&self, organization: OrganizationId, change: &Change) -> Vec<TopicId> {

@@ -22,6 +22,8 @@ pub(super) struct Outgoing {
     /// The person's own mutations that the cursor has passed.
     passed: Vec<Passed>,
     close: Option<Close>,
+    /// Of the stale keys, the longest that one of them asks for, in milliseconds.
+    spread: u32,
 }
 
 /// A stale key, and what its value must see to be current again.
@@ -61,16 +63,18 @@ impl From<&Lagging> for Stale {
     }
 }
 
-/// The tick that names only stale keys.
-pub(super) fn tick(cursor: &Stamp, stale: &[Lagging]) -> ServerFrame {
-    ServerFrame::Tick(Tick {
-        cursor: cursor.snapshot.clone(),
-        epoch: cursor.epoch,
-        stale: stale.iter().map(Stale::from).collect(),
-        watching: Vec::new(),
-        refused: Vec::new(),
-        mutations: Vec::new(),
-    })
+/// What many connections are told alike: nothing but stale keys.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Alike<'o> {
+    pub(super) stale: &'o [Lagging],
+    pub(super) spread: u32,
+}
+
+impl Alike<'_> {
+    pub(super) fn tick(self, cursor: &Stamp) -> ServerFrame {
+        let stale = self.stale.iter().map(Stale::from).collect();
+        ServerFrame::Tick(Tick { stale, spread: self.spread, ..Tick::at(cursor.snapshot.clone(), cursor.epoch) })
+    }
 }
 
 /// Two changes of rights as one. Who was removed and is a member again may see less than before.
@@ -99,6 +103,11 @@ impl Outgoing {
             Ok(place) => self.stale[place].lag.add(xid),
             Err(place) => self.stale.insert(place, Lagging { number, lag: xid.map_or(Lag::Cursor, Lag::Xid) }),
         }
+    }
+
+    /// Whoever reads them again waits for a part of so many milliseconds.
+    pub(super) fn spread(&mut self, milliseconds: u32) {
+        self.spread = self.spread.max(milliseconds);
     }
 
     pub(super) fn watching(&mut self, number: WatchNumber) {
@@ -135,15 +144,16 @@ impl Outgoing {
     }
 
     /// What there is to be told, where it is no more than stale keys: what many are told alike.
-    pub(super) fn only_stale(&self) -> Option<&[Lagging]> {
-        let Self { stale, watching, refused, rights, passed, close } = self;
+    pub(super) fn only_stale(&self) -> Option<Alike<'_>> {
+        let Self { stale, watching, refused, rights, passed, close, spread } = self;
         let is_all = watching.is_empty() && refused.is_empty() && rights.is_empty() && passed.is_empty();
-        (is_all && close.is_none()).then_some(stale)
+        (is_all && close.is_none()).then_some(Alike { stale, spread: *spread })
     }
 
     /// They have been told.
     pub(super) fn clear_stale(&mut self) {
         self.stale.clear();
+        self.spread = 0;
         self.stale.shrink_to(KEPT_ROOM);
     }
 
@@ -169,6 +179,7 @@ impl Outgoing {
                 watching: std::mem::take(&mut self.watching),
                 refused: std::mem::take(&mut self.refused),
                 mutations: std::mem::take(&mut self.passed),
+                spread: self.spread,
             }));
             self.clear_stale();
         }

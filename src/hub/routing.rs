@@ -3,7 +3,7 @@
 
 use super::interest::{Interest, TopicId, Watcher};
 use super::missed::{Candidate, Missed};
-use super::outgoing::{Lagging, MOST_XIDS, Outgoing};
+use super::outgoing::{Alike, MOST_XIDS, Outgoing};
 use super::registry::{Registry, Resolved, WatchRights};
 use crate::error::{ApiError, Kind};
 use crate::feed::{Batch, Event, EventKind};
@@ -17,6 +17,12 @@ use uuid::Uuid;
 
 /// Keys that one connection may watch.
 pub const MOST_WATCHES: usize = 2_000;
+
+/// So many who watch the same may read it again at once.
+const TEAM: usize = 50;
+/// As many as one core answers, of reads that are shared.
+const READS_A_MILLISECOND: usize = 2;
+const LONGEST_SPREAD: u32 = 2_000;
 
 /// Why the server ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,20 +160,20 @@ impl Routing {
         self.sessions.remove(&(connection.session, id));
     }
 
-    /// What many connections are told alike is told by `tell`, from the cursor's number, the cursor, and the stale keys: gives what it
-    /// makes of them, where there is no more to be told than that.
+    /// Where there is no more to be told than what many are told alike: gives what `tell` makes of it, from the cursor's number,
+    /// the cursor, and that.
     pub(super) fn take_alike<T>(
         &mut self,
         id: ConnectionId,
         heartbeat: bool,
-        tell: impl FnOnce(u64, &Stamp, &[Lagging]) -> T,
+        tell: impl FnOnce(u64, &Stamp, Alike<'_>) -> T,
     ) -> Option<T> {
         let outgoing = &mut self.connections.get_mut(&id)?.outgoing;
-        let (cursor, stale) = (self.cursor.as_ref()?, outgoing.only_stale()?);
-        if stale.is_empty() && !heartbeat {
+        let (cursor, alike) = (self.cursor.as_ref()?, outgoing.only_stale()?);
+        if alike.stale.is_empty() && !heartbeat {
             return None;
         }
-        let told = tell(self.cursors, cursor, stale);
+        let told = tell(self.cursors, cursor, alike);
         outgoing.clear_stale();
         Some(told)
     }
@@ -405,14 +411,18 @@ impl Routing {
     /// Where there is an audience, only its people are told. Gives how many keys were told.
     fn tell_watchers(&mut self, topics: &[TopicId], xid: Option<Xid>, audience: Option<&HashSet<PersonId>>) -> usize {
         let mut told = 0;
-        for Watcher { connection: id, number } in topics.iter().flat_map(|topic| self.interest.watchers(*topic)) {
-            let Some(connection) = self.connections.get_mut(&id) else { continue };
-            if audience.is_some_and(|people| !people.contains(&connection.person)) {
-                continue;
+        for topic in topics {
+            let crowd = audience.map_or_else(|| self.interest.crowd(*topic), HashSet::len);
+            for Watcher { connection: id, number } in self.interest.watchers(*topic) {
+                let Some(connection) = self.connections.get_mut(&id) else { continue };
+                if audience.is_some_and(|people| !people.contains(&connection.person)) {
+                    continue;
+                }
+                connection.outgoing.stale(number, xid);
+                connection.outgoing.spread(spread(crowd));
+                connection.wake(id, &mut self.woken);
+                told += 1;
             }
-            connection.outgoing.stale(number, xid);
-            connection.wake(id, &mut self.woken);
-            told += 1;
         }
         told
     }
@@ -450,6 +460,15 @@ impl Routing {
                 self.forget(id, number);
             }
         }
+    }
+}
+
+/// Over how many milliseconds the reads of so many who watch the same are spread: nothing for a team, half a second for a thousand.
+fn spread(crowd: usize) -> u32 {
+    if crowd <= TEAM {
+        0
+    } else {
+        u32::try_from(crowd / READS_A_MILLISECOND).unwrap_or(LONGEST_SPREAD).min(LONGEST_SPREAD)
     }
 }
 
@@ -647,6 +666,36 @@ mod tests {
             let told = told_of_several(events, &["sales"], &["sales"]).map(|rights| rights.standing);
             assert_eq!(told, Some(Standing::Removed));
         }
+    }
+
+    #[test]
+    fn a_crowd_is_told_to_spread_and_a_team_is_not() {
+        for (crowd, milliseconds) in [(1, 0), (50, 0), (51, 25), (1_000, 500), (1_000_000, 2_000)] {
+            assert_eq!(spread(crowd), milliseconds, "{crowd}");
+        }
+        let mut routing = Routing::default();
+        routing.apply(&Registry::default(), restart("5:5:", 1), &RightsNow::new());
+        let ids: Vec<_> = (0..=TEAM).map(|_| watching(&mut routing)).collect();
+        for id in &ids {
+            routing.take_frames(*id, false);
+        }
+        let mut tick = |xid| {
+            let change = Change { table: "orders".to_owned(), old: None, new: Some(Facets::default()) };
+            let event = Event {
+                xid: Xid(xid),
+                change,
+                organization: Some(ORGANIZATION),
+                ..super::tests::change(EventKind::Update, None)
+            };
+            let cursor = format!("{0}:{0}:", xid + 1);
+            let batch = Batch { events: vec![event], is_restart: false, ..restart(&cursor, 1) };
+            routing.apply(&Registry::default(), batch, &RightsNow::new());
+            let alike = routing.take_alike(ids[0], false, |_, _, alike| alike.spread);
+            routing.detach(ids[xid as usize % ids.len()]);
+            alike
+        };
+        // The first tells the fifty-one, the second the fifty who are left.
+        assert_eq!([tick(11), tick(12)], [Some(25), Some(0)]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Writes what the hub has for its connections: a few tasks for all of them, each with its own share. What many are told alike is
 //! made once, and its bytes are shared.
 
-use super::outgoing::{self, Lagging};
+use super::outgoing::{Alike, Lagging};
 use super::outlet::{self, Outlet};
 use super::routing::{Close, ConnectionId, Routing};
 use super::schedule::{Next, Shard};
@@ -42,7 +42,7 @@ enum Until {
 #[derive(Default)]
 struct Writer {
     turns: Vec<Turn>,
-    last: Option<Alike>,
+    last: Option<Made>,
 }
 
 /// One connection's turn.
@@ -58,9 +58,10 @@ enum Told {
 }
 
 /// The tick that was made last, and of what.
-struct Alike {
+struct Made {
     cursor: u64,
     stale: Vec<Lagging>,
+    spread: u32,
     bytes: Arc<[u8]>,
 }
 
@@ -101,7 +102,7 @@ impl Writer {
     }
 
     fn told(&mut self, routing: &mut Routing, id: ConnectionId, is_heartbeat: bool) -> Option<Told> {
-        match routing.take_alike(id, is_heartbeat, |number, cursor, stale| self.alike(number, cursor, stale)) {
+        match routing.take_alike(id, is_heartbeat, |number, cursor, alike| self.alike(number, cursor, alike)) {
             Some(Ok(bytes)) => Some(Told::Alike(bytes)),
             Some(Err(error)) => {
                 tracing::error!(%error, "a frame could not be written as JSON");
@@ -115,15 +116,17 @@ impl Writer {
         }
     }
 
-    fn alike(&mut self, number: u64, cursor: &Stamp, stale: &[Lagging]) -> io::Result<Arc<[u8]>> {
-        match &self.last {
-            Some(last) if last.cursor == number && last.stale == stale => Ok(last.bytes.clone()),
-            _ => {
-                let bytes: Arc<[u8]> = bytes(&outgoing::tick(cursor, stale))?.into();
-                self.last = Some(Alike { cursor: number, stale: stale.to_vec(), bytes: bytes.clone() });
-                Ok(bytes)
-            }
+    fn alike(&mut self, number: u64, cursor: &Stamp, alike: Alike<'_>) -> io::Result<Arc<[u8]>> {
+        if let Some(last) = &self.last
+            && last.cursor == number
+            && (Alike { stale: &last.stale, spread: last.spread }) == alike
+        {
+            return Ok(last.bytes.clone());
         }
+        let bytes: Arc<[u8]> = bytes(&alike.tick(cursor))?.into();
+        let Alike { stale, spread } = alike;
+        self.last = Some(Made { cursor: number, stale: stale.to_vec(), spread, bytes: bytes.clone() });
+        Ok(bytes)
     }
 }
 
