@@ -19,8 +19,9 @@ mod routes;
 mod running;
 mod schema;
 mod security_headers;
+pub mod serving;
 mod session_layer;
-mod shutdown;
+pub mod shutdown;
 mod sign_in_form;
 mod site;
 
