@@ -7,6 +7,7 @@ mod boot_check;
 pub mod configuration;
 pub mod demo;
 pub mod feeding;
+mod forgetting;
 mod live;
 mod metrics;
 mod offline;

@@ -9,7 +9,7 @@ use crate::private_postgres::{self, PrivatePostgres};
 use crate::rate_limit::Limits;
 use crate::roles::{connect_owner, open_pools, owner_options};
 use crate::routes::{self, Web};
-use crate::schema;
+use crate::schema::{self, Kept};
 use crate::security_headers::Transport;
 use crate::serving;
 use crate::shutdown::Shutdown;
@@ -220,7 +220,8 @@ async fn start_over(
     let feed = feeding::begin(database.feed.clone(), &hub, &pulse).await.map_err(BootError::Feed)?;
     let feed =
         tokio::spawn(feeding::run(feed, hub.clone(), database.committed.clone(), pulse.clone(), stopping.clone()));
-    let housekeeping = tokio::spawn(schema::keep_house_hourly(owner, configuration.events_kept, stopping.clone()));
+    let kept = Kept { events: configuration.events_kept, mutations: configuration.mutations_kept };
+    let housekeeping = tokio::spawn(schema::keep_house_hourly(owner, kept, stopping.clone()));
     let web = tokio::spawn(serving::serve(listener, router.clone(), serving::Bounds::default(), stopping));
     Ok(Running {
         addr,
