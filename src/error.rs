@@ -16,6 +16,8 @@ pub enum Kind {
     Forbidden,
     /// 404: there is no such thing, or none that this person may know of.
     NotFound,
+    /// 408: the request did not come to its end in time. It was not carried out.
+    TooSlow,
     /// 409: what the change started from is no longer true, or the id is taken.
     Conflict,
     /// 413: more than is taken at once.
@@ -38,6 +40,7 @@ impl Kind {
             Kind::Unauthenticated => 401,
             Kind::Forbidden => 403,
             Kind::NotFound => 404,
+            Kind::TooSlow => 408,
             Kind::Conflict => 409,
             Kind::TooLarge => 413,
             Kind::Invalid => 422,
@@ -54,7 +57,7 @@ impl Kind {
 
     /// Whether the same request may well succeed a little later.
     pub fn is_passing(self) -> bool {
-        matches!(self, Kind::TooMany | Kind::Internal | Kind::Unreachable)
+        matches!(self, Kind::TooSlow | Kind::TooMany | Kind::Internal | Kind::Unreachable)
     }
 
     /// Whether it is the last word on a mutation: it was not carried out, and will not be under this id.

@@ -84,14 +84,19 @@ impl FromStr for Snapshot {
 
     fn from_str(text: &str) -> Result<Self, NoSnapshot> {
         let refuse = || NoSnapshot(text.chars().take(80).collect());
-        let xid = |part: &str| part.parse().map(Xid).map_err(|_| refuse());
+        // As PostgreSQL writes them: a snapshot has one text, and is compared by it where it is not read.
+        let xid = |part: &str| {
+            let is_plain = part.bytes().all(|byte| byte.is_ascii_digit()) && (part == "0" || !part.starts_with('0'));
+            part.parse().ok().filter(|_| is_plain).map(Xid).ok_or_else(refuse)
+        };
         let mut parts = text.split(':');
         let (Some(xmin), Some(xmax), Some(running), None) = (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(refuse());
         };
         let (xmin, xmax) = (xid(xmin)?, xid(xmax)?);
-        let xip = running.split(',').filter(|part| !part.is_empty()).map(xid).collect::<Result<Vec<_>, _>>()?;
+        let running = if running.is_empty() { None } else { Some(running.split(',')) };
+        let xip = running.into_iter().flatten().map(xid).collect::<Result<Vec<_>, _>>()?;
         let in_order = xip.windows(2).all(|pair| pair[0] < pair[1]);
         let in_bounds = xmin <= xmax && xip.iter().all(|xid| (xmin..xmax).contains(xid));
         if in_order && in_bounds { Ok(Self { xmin, xmax, xip }) } else { Err(refuse()) }
@@ -196,7 +201,10 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_snapshot() {
-        for text in ["", "1:2", "2:1:", "1:5:5", "1:5:0", "1:5:3,2", "1:5:2,2", "a:b:", "1:2::", "-1:2:", "1:9:2,x"] {
+        for text in [
+            "", "1:2", "2:1:", "1:5:5", "1:5:0", "1:5:3,2", "1:5:2,2", "a:b:", "1:2::", "-1:2:", "1:9:2,x", "1:9:2,",
+            "1:9:,2", "+1:9:", "1:09:", "01:9:",
+        ] {
             assert!(text.parse::<Snapshot>().is_err(), "{text:?} was taken");
         }
     }

@@ -5,6 +5,8 @@ pub mod lines;
 pub mod mutations;
 pub mod page;
 #[cfg(feature = "ssr")]
+pub mod place;
+#[cfg(feature = "ssr")]
 mod sql;
 pub mod table;
 

@@ -2,6 +2,7 @@
 //! for, whichever layer it comes from.
 
 use crate::requests::RequestName;
+use crate::serving::TooSlow;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -9,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use millstream::{ApiError, Kind};
+use std::error::Error;
 
 /// A refused change carries the row as it is now; anything longer is no error of ours.
 const LONGEST: usize = 1024 * 1024;
@@ -73,6 +75,7 @@ fn instead_of(status: StatusCode, path: &str) -> ApiError {
         }
         StatusCode::NOT_FOUND => ApiError::new(Kind::NotFound, format!("There is nothing at {path}.")),
         StatusCode::METHOD_NOT_ALLOWED => ApiError::new(Kind::Malformed, format!("{path} does not take this method.")),
+        StatusCode::REQUEST_TIMEOUT => ApiError::new(Kind::TooSlow, "The request did not arrive in time. Try again."),
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(Kind::TooLarge, "This is more than can be sent at once."),
         StatusCode::TOO_MANY_REQUESTS => ApiError::new(Kind::TooMany, "Too many requests: try again later."),
         StatusCode::SERVICE_UNAVAILABLE => {
@@ -86,7 +89,7 @@ fn instead_of(status: StatusCode, path: &str) -> ApiError {
 /// Takes the whole body in, so that what follows knows it.
 ///
 /// # Errors
-/// 413 where it is longer than `most` bytes. The rest is read and thrown away up to a bound: a client that is still
+/// 408 where it does not come in time. 413 where it is longer than `most` bytes; the rest is read and thrown away up to a bound: a client that is still
 /// sending when the connection closes sees a broken pipe, and not the answer.
 pub(crate) async fn whole(request: Request, most: usize) -> Result<Request, ApiError> {
     let too_large = || {
@@ -97,8 +100,7 @@ pub(crate) async fn whole(request: Request, most: usize) -> Result<Request, ApiE
     let mut body = Vec::new();
     let mut seen = 0_usize;
     while let Some(chunk) = chunks.next().await {
-        // The other way to fail is that the client has gone, and then nobody reads the answer.
-        let chunk = chunk.map_err(|_| too_large())?;
+        let chunk = chunk.map_err(|why| unreadable(&why))?;
         seen = seen.saturating_add(chunk.len());
         if seen <= most {
             body.extend_from_slice(&chunk);
@@ -113,6 +115,17 @@ pub(crate) async fn whole(request: Request, most: usize) -> Result<Request, ApiE
         return Err(ApiError::new(Kind::Malformed, "The request cannot be read: it is not UTF-8."));
     }
     Ok(Request::from_parts(parts, Body::from(body)))
+}
+
+/// Why a body does not come to its end: it takes too long, or the client has gone and nobody reads the answer.
+fn unreadable(why: &axum::Error) -> ApiError {
+    match why.source().and_then(<dyn Error>::downcast_ref::<TooSlow>) {
+        Some(TooSlow(bound)) => {
+            let message = format!("The request did not arrive within {} s. Try again.", bound.as_secs_f32());
+            ApiError::new(Kind::TooSlow, message)
+        }
+        None => ApiError::new(Kind::Malformed, "The request ended before its body was whole."),
+    }
 }
 
 #[cfg(test)]
@@ -142,6 +155,7 @@ mod tests {
     #[tokio::test]
     async fn what_other_layers_say_is_said_in_our_words() {
         for (status, kind) in [
+            (StatusCode::REQUEST_TIMEOUT, Kind::TooSlow),
             (StatusCode::PAYLOAD_TOO_LARGE, Kind::TooLarge),
             (StatusCode::NOT_FOUND, Kind::NotFound),
             (StatusCode::FORBIDDEN, Kind::Forbidden),

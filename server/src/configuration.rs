@@ -15,10 +15,12 @@ const DEMO: &str = "MILLSTREAM_DEMO";
 const PUBLIC_URL: &str = "MILLSTREAM_PUBLIC_URL";
 const POSTGRES_BIN: &str = "MILLSTREAM_POSTGRES_BIN";
 const EVENTS_KEPT_DAYS: &str = "MILLSTREAM_EVENTS_KEPT_DAYS";
+const MUTATIONS_KEPT_DAYS: &str = "MILLSTREAM_MUTATIONS_KEPT_DAYS";
 const LOG_FORMAT: &str = "MILLSTREAM_LOG_FORMAT";
 
 const PREFIX: &str = "MILLSTREAM_";
-const KNOWN: [&str; 8] = [ADDR, DATABASE_URL, DATA_DIR, DEMO, PUBLIC_URL, POSTGRES_BIN, EVENTS_KEPT_DAYS, LOG_FORMAT];
+const KNOWN: [&str; 9] =
+    [ADDR, DATABASE_URL, DATA_DIR, DEMO, PUBLIC_URL, POSTGRES_BIN, EVENTS_KEPT_DAYS, MUTATIONS_KEPT_DAYS, LOG_FORMAT];
 
 /// Variables the tests set for themselves. The server ignores them instead of refusing to start,
 /// so that a server started from inside a test run is the same server.
@@ -56,6 +58,8 @@ pub struct Configuration {
     pub postgres_bin: Option<PathBuf>,
     /// Whole days that change events are kept: who comes back later reads anew what it holds.
     pub events_kept: KeptDays,
+    /// Whole days that mutations and their answers are kept: one that is repeated later is refused.
+    pub mutations_kept: KeptDays,
     /// How the log is written.
     pub log_format: LogFormat,
 }
@@ -80,11 +84,8 @@ impl KeptDays {
     }
 }
 
-impl Default for KeptDays {
-    fn default() -> Self {
-        Self(7)
-    }
-}
+const EVENTS_KEPT: KeptDays = KeptDays(7);
+const MUTATIONS_KEPT: KeptDays = KeptDays(90);
 
 /// What to do with the demonstration data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +166,8 @@ impl Configuration {
             demo: read(&value, DEMO, demo, DEMO_EXPECTED)?.unwrap_or(Demo::Leave),
             public_url: read(&value, PUBLIC_URL, public_url, PUBLIC_URL_EXPECTED)?,
             postgres_bin: read(&value, POSTGRES_BIN, path, POSTGRES_BIN_EXPECTED)?,
-            events_kept: read(&value, EVENTS_KEPT_DAYS, kept_days, EVENTS_KEPT_DAYS_EXPECTED)?.unwrap_or_default(),
+            events_kept: read(&value, EVENTS_KEPT_DAYS, kept_days, KEPT_DAYS_EXPECTED)?.unwrap_or(EVENTS_KEPT),
+            mutations_kept: read(&value, MUTATIONS_KEPT_DAYS, kept_days, KEPT_DAYS_EXPECTED)?.unwrap_or(MUTATIONS_KEPT),
             log_format: read(&value, LOG_FORMAT, log_format, LOG_FORMAT_EXPECTED)?.unwrap_or(LogFormat::Text),
         })
     }
@@ -219,7 +221,7 @@ const PUBLIC_URL_EXPECTED: &str =
     "http:// or https:// and a host is expected, with no path, such as https://millstream.example";
 const POSTGRES_BIN_EXPECTED: &str =
     "the directory holding PostgreSQL's `postgres` is expected, such as /usr/lib/postgresql/17/bin";
-const EVENTS_KEPT_DAYS_EXPECTED: &str = "a number of days from 1 to 365 is expected";
+const KEPT_DAYS_EXPECTED: &str = "a number of days from 1 to 365 is expected";
 const LOG_FORMAT_EXPECTED: &str = "text or json is expected";
 
 fn read<T>(
@@ -368,6 +370,7 @@ mod tests {
                 public_url: None,
                 postgres_bin: None,
                 events_kept: KeptDays(7),
+                mutations_kept: KeptDays(90),
                 log_format: LogFormat::Text,
             }
         );
@@ -384,10 +387,11 @@ mod tests {
             ("MILLSTREAM_PUBLIC_URL", "HTTPS://Example.ORG:8443/"),
             ("MILLSTREAM_POSTGRES_BIN", "/opt/pg/bin"),
             ("MILLSTREAM_EVENTS_KEPT_DAYS", "30"),
+            ("MILLSTREAM_MUTATIONS_KEPT_DAYS", "365"),
             ("MILLSTREAM_LOG_FORMAT", "json"),
         ])
         .unwrap();
-        assert_eq!(configuration.events_kept.days(), 30);
+        assert_eq!((configuration.events_kept.days(), configuration.mutations_kept.days()), (30, 365));
         assert_eq!(configuration.log_format, LogFormat::Json);
         assert_eq!(configuration.addr, "[::]:8080".parse().unwrap());
         assert_eq!(configuration.database_url.as_ref().unwrap().expose(), "postgresql://u:geheim@h/db");
@@ -400,10 +404,13 @@ mod tests {
     }
 
     #[test]
-    fn events_are_kept_for_a_day_at_least_and_a_year_at_most() {
+    fn events_and_mutations_are_kept_for_a_day_at_least_and_a_year_at_most() {
         for wrong in ["0", "366", "-1", "seven", "7.5"] {
-            let refusal = refusal("MILLSTREAM_EVENTS_KEPT_DAYS", wrong);
-            assert!(refusal.contains("1 to 365") && refusal.contains(wrong), "{refusal}");
+            for variable in ["MILLSTREAM_EVENTS_KEPT_DAYS", "MILLSTREAM_MUTATIONS_KEPT_DAYS"] {
+                let refusal = refusal(variable, wrong);
+                assert!(refusal.contains(variable) && refusal.contains("1 to 365"), "{refusal}");
+                assert!(refusal.contains(wrong), "{refusal}");
+            }
         }
         assert!(refusal("MILLSTREAM_LOG_FORMAT", "xml").contains("text or json"));
     }

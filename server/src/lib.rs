@@ -7,6 +7,7 @@ mod boot_check;
 pub mod configuration;
 pub mod demo;
 pub mod feeding;
+mod forgetting;
 mod live;
 mod metrics;
 mod offline;
@@ -19,8 +20,9 @@ mod routes;
 mod running;
 mod schema;
 mod security_headers;
+pub mod serving;
 mod session_layer;
-mod shutdown;
+pub mod shutdown;
 mod sign_in_form;
 mod site;
 

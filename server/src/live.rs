@@ -9,7 +9,6 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use axum::{Extension, Json};
 use hyper_util::rt::TokioIo;
-use hyper_util::server::conn::auto::upgrade;
 use millstream::wire::{PROTOCOL, Reply};
 use millstream::{ApiError, Kind, hub};
 use tokio::net::TcpStream;
@@ -48,7 +47,7 @@ pub(crate) async fn connect(
             Err(error) => return tracing::debug!(%error, "a client was gone before its connection was live"),
         };
         // The socket itself: frames are written to it from wherever they come about.
-        match upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+        match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(parts) => {
                 let stream = parts.io.into_inner();
                 hub::serve(web.hub, stream, parts.read_buf.into(), caller.person, caller.session).await;

@@ -1,17 +1,18 @@
-//! How often one address may try to sign in or up, and one session may ask without a live connection. Kept in memory, a
-//! node for itself: what it protects against is the guessing of passwords and the work of hashing them, and of a page
-//! that asks without a pause.
+//! How often one address may try to sign in or up, one session may ask without a live connection, and one person may read,
+//! write and load pages. Kept in memory, a node for itself: what it protects against is the guessing of passwords and the
+//! work of hashing them, and a program that asks without a pause. What a live connection may watch the hub bounds.
 
 use crate::answers;
 use crate::routes::Web;
 use crate::sign_in_form::SIGN_IN;
+use app::request::Caller;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota};
-use millstream::{ApiError, Kind};
+use millstream::{ApiError, Kind, PersonId};
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -20,9 +21,16 @@ use std::time::Duration;
 use uuid::Uuid;
 
 const SIGN_UP: &str = "/api/session/sign_up";
-const SIGN_INS_A_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
-const SIGN_UPS_A_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(119);
-const QUESTIONS_A_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(239);
+const SIGN_INS: Quota = Quota::per_minute(many(20));
+const SIGN_UPS: Quota = Quota::per_minute(many(120));
+const QUESTIONS: Quota = Quota::per_minute(many(240));
+/// Far above what people do, also with ten tabs that each fetch for themselves, as without https, while everything on them
+/// changes.
+const READS: Quota = Quota::per_second(many(300)).allow_burst(many(3_000));
+/// An outbox that was filled for days offline drains at once, at some 250 a second.
+const MUTATIONS: Quota = Quota::per_second(many(50)).allow_burst(many(3_000));
+/// To render one costs as much as many reads.
+const PAGES: Quota = Quota::per_second(many(10)).allow_burst(many(300));
 /// After so many checks the addresses that have not come lately are forgotten.
 const PRUNE_EVERY: u32 = 1_000;
 
@@ -31,14 +39,25 @@ pub(crate) struct Limits {
     sign_in: Limit<IpAddr>,
     sign_up: Limit<IpAddr>,
     questions: Limit<Uuid>,
+    reads: Limit<PersonId>,
+    mutations: Limit<PersonId>,
+    pages: Limit<PersonId>,
+}
+
+/// A number that is not zero, known when this is compiled.
+const fn many(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).expect("more than none")
 }
 
 impl Limits {
     pub(crate) fn new() -> Self {
         Self {
-            sign_in: Limit::new(SIGN_INS_A_MINUTE),
-            sign_up: Limit::new(SIGN_UPS_A_MINUTE),
-            questions: Limit::new(QUESTIONS_A_MINUTE),
+            sign_in: Limit::new(SIGN_INS),
+            sign_up: Limit::new(SIGN_UPS),
+            questions: Limit::new(QUESTIONS),
+            reads: Limit::new(READS),
+            mutations: Limit::new(MUTATIONS),
+            pages: Limit::new(PAGES),
         }
     }
 
@@ -48,6 +67,16 @@ impl Limits {
     /// The response that says when to come back.
     pub(crate) fn question(&self, session: Uuid) -> Result<(), Response> {
         self.questions.check(session).map_err(refusal)
+    }
+
+    /// Lets whoever is signed in call a server function once more: one that reads, by GET, or one that writes.
+    ///
+    /// # Errors
+    /// The response that says when to come back.
+    pub(crate) fn call(&self, request: &Request) -> Result<(), Response> {
+        let Some(person) = signed_in(request) else { return Ok(()) };
+        let limit = if request.method() == Method::GET { &self.reads } else { &self.mutations };
+        limit.check(person).map_err(refusal)
     }
 
     fn for_path(&self, path: &str) -> Option<&Limit<IpAddr>> {
@@ -66,12 +95,8 @@ struct Limit<Who: Hash + Eq + Clone> {
 }
 
 impl<Who: Hash + Eq + Clone> Limit<Who> {
-    fn new(a_minute: NonZeroU32) -> Self {
-        Self {
-            tried: DefaultKeyedRateLimiter::keyed(Quota::per_minute(a_minute)),
-            clock: DefaultClock::default(),
-            checks: AtomicU32::new(0),
-        }
+    fn new(quota: Quota) -> Self {
+        Self { tried: DefaultKeyedRateLimiter::keyed(quota), clock: DefaultClock::default(), checks: AtomicU32::new(0) }
     }
 
     /// # Errors
@@ -85,7 +110,7 @@ impl<Who: Hash + Eq + Clone> Limit<Who> {
     }
 }
 
-/// The middleware.
+/// The middleware of what can be tried without a session.
 pub(crate) async fn limit(State(web): State<Web>, request: Request, next: Next) -> Response {
     if request.method() == Method::POST
         && let Some(limit) = web.limits.for_path(request.uri().path())
@@ -97,12 +122,30 @@ pub(crate) async fn limit(State(web): State<Web>, request: Request, next: Next) 
     next.run(request).await
 }
 
+/// The middleware of pages, behind the one that finds out who asks.
+pub(crate) async fn limit_pages(State(web): State<Web>, request: Request, next: Next) -> Response {
+    if let Some(person) = signed_in(&request)
+        && let Err(wait) = web.limits.pages.check(person)
+    {
+        let (sentence, retry_after) = told(wait);
+        return (StatusCode::TOO_MANY_REQUESTS, retry_after, sentence).into_response();
+    }
+    next.run(request).await
+}
+
+fn signed_in(request: &Request) -> Option<PersonId> {
+    request.extensions().get::<Caller>()?.0.as_ref().map(|caller| caller.person)
+}
+
 fn refusal(wait: Duration) -> Response {
+    let (sentence, retry_after) = told(wait);
+    (retry_after, answers::error(ApiError::new(Kind::TooMany, sentence))).into_response()
+}
+
+fn told(wait: Duration) -> (String, [(header::HeaderName, HeaderValue); 1]) {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    let mut response =
-        answers::error(ApiError::new(Kind::TooMany, format!("Too many attempts: try again in {seconds} s.")));
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    response
+    let sentence = format!("Too many requests: try again in {seconds} s.");
+    (sentence, [(header::RETRY_AFTER, HeaderValue::from(seconds))])
 }
 
 /// Who is counted. A proxy on this machine names its client last in `X-Forwarded-For`; from anywhere else the header is
@@ -135,7 +178,7 @@ mod tests {
 
     #[test]
     fn an_address_is_let_through_twenty_times_and_others_are_not_counted_with_it() {
-        let limit = Limit::<IpAddr>::new(SIGN_INS_A_MINUTE);
+        let limit = Limit::<IpAddr>::new(SIGN_INS);
         let (one, other) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
         for _ in 0..20 {
             assert_eq!(limit.check(one), Ok(()));
@@ -143,6 +186,51 @@ mod tests {
         let wait = limit.check(one).unwrap_err();
         assert!(wait > Duration::ZERO && wait <= Duration::from_secs(3), "{wait:?}");
         assert_eq!(limit.check(other), Ok(()));
+    }
+
+    fn asked(by: Option<PersonId>, method: Method) -> Request {
+        let mut request = Request::new(axum::body::Body::empty());
+        *request.method_mut() = method;
+        let signed_in = by.map(|person| app::request::SignedIn {
+            person,
+            session: Uuid::nil(),
+            token_hash: Vec::new(),
+            name: String::new(),
+            email: String::new(),
+        });
+        request.extensions_mut().insert(Caller(signed_in));
+        request
+    }
+
+    #[test]
+    fn a_person_is_let_do_a_lot_and_then_has_to_wait_alone() {
+        let limits = Limits::new();
+        let (one, other) = (Some(PersonId(Uuid::from_u128(1))), Some(PersonId(Uuid::from_u128(2))));
+        for method in [Method::GET, Method::POST] {
+            for _ in 0..3_000 {
+                assert!(limits.call(&asked(one, method.clone())).is_ok());
+            }
+            // Some are given back while this loop runs.
+            let refused = (0..3_000).find_map(|_| limits.call(&asked(one, method.clone())).err()).unwrap();
+            assert_eq!(refused.status(), 429);
+            assert_eq!(refused.headers()[header::RETRY_AFTER], "1");
+            assert!(limits.call(&asked(other, method.clone())).is_ok());
+            for _ in 0..10_000 {
+                assert!(limits.call(&asked(None, method.clone())).is_ok(), "who is nobody is refused elsewhere");
+            }
+        }
+    }
+
+    #[test]
+    fn an_outbox_of_five_hundred_changes_goes_out_at_once_while_ten_tabs_read() {
+        let limits = Limits::new();
+        let person = Some(PersonId(Uuid::from_u128(1)));
+        for _ in 0..500 {
+            assert!(limits.call(&asked(person, Method::POST)).is_ok());
+            for _tab in 0..5 {
+                assert!(limits.call(&asked(person, Method::GET)).is_ok());
+            }
+        }
     }
 
     #[test]

@@ -148,6 +148,9 @@ async fn function_or_form(web: &Web, request: Request) -> Result<Response, mills
 }
 
 async fn function(web: &Web, request: Request) -> Response {
+    if let Err(refusal) = web.limits.call(&request) {
+        return refusal;
+    }
     let services = web.services.clone();
     let context = move || provide_context(services.clone());
     leptos_axum::handle_server_fns_with_context(context, request).await.into_response()
@@ -208,6 +211,7 @@ fn pages(web: &Web, options: LeptosOptions, watch: Watch) -> Router {
         .layer(CatchPanicLayer::new())
         .layer(from_fn_with_state(renderers(), render_on_one_thread))
         .layer(from_fn_with_state(web.clone(), find_caller))
+        .layer(from_fn_with_state(web.clone(), rate_limit::limit_pages))
         .layer(from_fn_with_state(web.clone(), find_page_owner));
     let shell = {
         let options = options.clone();

@@ -9,13 +9,13 @@ use crate::private_postgres::{self, PrivatePostgres};
 use crate::rate_limit::Limits;
 use crate::roles::{connect_owner, open_pools, owner_options};
 use crate::routes::{self, Web};
-use crate::schema;
+use crate::schema::{self, Kept};
 use crate::security_headers::Transport;
+use crate::serving;
 use crate::session_layer;
-use crate::shutdown::{Shutdown, Stopping};
+use crate::shutdown::Shutdown;
 use crate::site::{self, Watch};
 use app::request::{Services, SessionCookie};
-use axum::serve::ListenerExt;
 use millstream::hub::Hub;
 use millstream::sql::Database;
 use sqlx::Connection;
@@ -222,8 +222,9 @@ async fn start_over(
     let feed = feeding::begin(database.feed.clone(), &hub, &pulse).await.map_err(BootError::Feed)?;
     let feed =
         tokio::spawn(feeding::run(feed, hub.clone(), database.committed.clone(), pulse.clone(), stopping.clone()));
-    let housekeeping = tokio::spawn(schema::keep_house_hourly(owner, configuration.events_kept, stopping.clone()));
-    let web = tokio::spawn(serve(listener, router.clone(), stopping));
+    let kept = Kept { events: configuration.events_kept, mutations: configuration.mutations_kept };
+    let housekeeping = tokio::spawn(schema::keep_house_hourly(owner, kept, stopping.clone()));
+    let web = tokio::spawn(serving::serve(listener, router.clone(), serving::Bounds::default(), stopping));
     Ok(Running {
         addr,
         owner_url: owner_url.to_owned(),
@@ -237,20 +238,6 @@ async fn start_over(
         housekeeping,
         postgres: None,
     })
-}
-
-async fn serve(listener: TcpListener, router: axum::Router, mut stopping: Stopping) {
-    // Small frames go out at once instead of waiting for each other.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "a connection was gone at once");
-        }
-    });
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener, service).with_graceful_shutdown(async move { stopping.begun().await });
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the server does not listen any more");
-    }
 }
 
 impl Running {

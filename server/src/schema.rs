@@ -1,7 +1,9 @@
 //! Brings the schema up to date at the start, as the owner, and keeps house from then on: the coming days' event partitions
-//! are made, those of days gone by dropped, and what has lain in the trash too long is gone.
+//! are made, those of days gone by dropped, and what has lain in the trash too long, old mutations and expired sessions are
+//! gone.
 
 use crate::configuration::KeptDays;
+use crate::forgetting::forget;
 use crate::roles::connect_owner;
 use crate::running::BootError;
 use crate::shutdown::Stopping;
@@ -46,17 +48,35 @@ pub(crate) async fn missing_migrations(app: &PgPool) -> Result<Vec<i64>, sqlx::E
     sqlx::query_scalar("select millstream.missing_migrations($1)").bind(known).fetch_one(app).await
 }
 
-/// Keeps house once an hour until told to stop. Connects anew each time: the owner's rights lie nowhere open.
-pub(crate) async fn keep_house_hourly(owner: PgConnectOptions, kept: KeptDays, mut stopping: Stopping) {
+/// How long things are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    pub(crate) events: KeptDays,
+    pub(crate) mutations: KeptDays,
+}
+
+/// Keeps house once an hour until told to stop; forgets at once, for what is to be forgotten may be much, and the start did not
+/// wait for it. Connects anew each time: the owner's rights lie nowhere open.
+pub(crate) async fn keep_house_hourly(owner: PgConnectOptions, kept: Kept, mut stopping: Stopping) {
+    // Unlike migrations, nothing of this may take long.
+    let owner = owner.options([("statement_timeout", "60s"), ("lock_timeout", "5s")]);
     let mut pause = HOUR;
     loop {
+        let forgotten = async {
+            let mut connection = connect_owner(&owner).await.map_err(|why| why.sentence())?;
+            forget(&mut connection, kept.mutations, &mut stopping).await.map_err(|why| why.to_string())?;
+            connection.close().await.map_err(|why| why.to_string())
+        };
+        if let Err(why) = forgotten.await {
+            tracing::warn!("could not delete old mutations and expired sessions, trying again in an hour: {why}");
+        }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stopping.begun() => return,
         }
         let house = async {
             let mut connection = connect_owner(&owner).await.map_err(|why| why.sentence())?;
-            let dropped = keep_house(&mut connection, kept).await.map_err(|why| why.to_string())?;
+            let dropped = keep_house(&mut connection, kept.events).await.map_err(|why| why.to_string())?;
             connection.close().await.map_err(|why| why.to_string())?;
             Ok::<_, String>(dropped)
         };

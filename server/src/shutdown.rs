@@ -3,26 +3,26 @@
 use tokio::sync::watch;
 
 /// Says it.
-pub(crate) struct Shutdown(watch::Sender<bool>);
+pub struct Shutdown(watch::Sender<bool>);
 
 /// Hears it.
 #[derive(Clone)]
-pub(crate) struct Stopping(watch::Receiver<bool>);
+pub struct Stopping(watch::Receiver<bool>);
 
 impl Shutdown {
-    pub(crate) fn new() -> (Self, Stopping) {
+    pub fn new() -> (Self, Stopping) {
         let (say, hear) = watch::channel(false);
         (Self(say), Stopping(hear))
     }
 
-    pub(crate) fn begin(&self) {
+    pub fn begin(&self) {
         self.0.send_replace(true);
     }
 }
 
 impl Stopping {
     /// Returns when it has been said. Safe to cancel.
-    pub(crate) async fn begun(&mut self) {
+    pub async fn begun(&mut self) {
         if self.0.wait_for(|said| *said).await.is_err() {
             // Whoever could say it is gone without a word: a server dropped instead of stopped goes on.
             std::future::pending::<()>().await;

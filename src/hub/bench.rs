@@ -1,14 +1,28 @@
-//! For `benches/` alone: the routing as the hub uses it, without a socket and without a database. No part of the interface.
+//! For `benches/` and `fuzz/` alone: the routing as the hub uses it, and what a key reads, without a socket and without a database. No
+//! part of the interface.
 
 use super::missed::Candidate;
-use super::registry::{Registry, Resolved};
+use super::registry::{Registry, Resolved, WatchRights};
 use super::routing::{Registered, RightsNow, RightsThere, Routing};
+use crate::error::ApiError;
 use crate::feed::Batch;
 use crate::key::{Dependency, OrganizationId, PersonId, QueryKey, Shape, WireKey};
 use crate::snapshot::{Epoch, Snapshot};
 use crate::wire::{ServerFrame, Watch, WatchNumber};
 use std::collections::HashMap;
 use uuid::Uuid;
+
+/// The key by its own name, and what it reads, as far as these rights allow.
+///
+/// # Errors
+/// Why it may not be watched.
+pub fn resolve(
+    registry: &Registry,
+    key: &WireKey,
+    rights: Option<&WatchRights>,
+) -> Result<(QueryKey, Vec<Dependency>), ApiError> {
+    registry.resolve(key, rights).map(|resolved| (resolved.key, resolved.dependencies))
+}
 
 pub struct Routed {
     registry: Registry,

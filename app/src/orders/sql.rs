@@ -1,6 +1,7 @@
 //! The statements behind `/api/orders`. Each runs as the person, under row-level security; keyset pages, one index an
 //! order of the list.
 
+use super::place::Place;
 use super::{LineChanges, LineId, Order, OrderChanges, OrderId, OrderPage, OrderRow, START, Sort, Status};
 use crate::change::{Update, Verdict};
 use crate::customers::CustomerId;
@@ -44,9 +45,6 @@ enum From {
     Bottom,
 }
 
-/// A row's place: the text of its sort key, and its id.
-type Place = (String, Uuid);
-
 impl Asked {
     pub(super) fn new(
         status: Option<Status>,
@@ -60,43 +58,13 @@ impl Asked {
             (None, Some(_)) => (From::Bottom, PAGE),
             (Some(_), Some(_)) => (From::Top, MOST_BETWEEN),
         };
-        let place = |name, cursor: Option<String>| cursor.map(|cursor| cursor_of(name, &cursor, sort)).transpose();
+        let place = |name, cursor: Option<String>| {
+            let refuse = || ApiError::field(name, "is no cursor of this list");
+            cursor.map(|cursor| Place::parse(&cursor, sort).ok_or_else(refuse)).transpose()
+        };
         let after = place("after", after.filter(|after| after != START))?;
         Ok(Self { status, customer, sort, page: Part { after, until: place("until", until)?, from, most } })
     }
-}
-
-/// A cursor is `<sort key>_<id>`, as this list gives it: a moment for the lists by time, a day for the one by due date.
-fn cursor_of(name: &str, cursor: &str, sort: Sort) -> Result<Place, ApiError> {
-    let refuse = || ApiError::field(name, "is no cursor of this list");
-    let (key, id) = cursor.split_once('_').ok_or_else(refuse)?;
-    let is_key = match sort {
-        Sort::Due => key == "infinity" || is_day(key),
-        Sort::Newest | Sort::Updated => key.split_once('T').is_some_and(|(day, clock)| is_day(day) && is_clock(clock)),
-    };
-    if !is_key {
-        return Err(refuse());
-    }
-    Ok((key.to_owned(), id.parse().map_err(|_| refuse())?))
-}
-
-fn is_day(text: &str) -> bool {
-    crate::ui::time::from_input(text).is_some()
-}
-
-/// `HH:MM:SS.ffffff`.
-fn is_clock(text: &str) -> bool {
-    let below = |part: Option<&str>, bound: u32| {
-        part.is_some_and(|part| {
-            part.bytes().all(|byte| byte.is_ascii_digit()) && part.parse().is_ok_and(|n: u32| n < bound)
-        })
-    };
-    let mut parts = text.split([':', '.']);
-    below(parts.next(), 24)
-        && below(parts.next(), 60)
-        && below(parts.next(), 60)
-        && below(parts.next(), 1_000_000)
-        && parts.next().is_none()
 }
 
 /// Carries a change out, for whom and where [`crate::request::begin`] gave, and answers with the order.
@@ -234,10 +202,10 @@ pub(crate) async fn page(
         .bind(organization.0)
         .bind(asked.status.map(Status::name))
         .bind(asked.customer.map(|customer| customer.0))
-        .bind(after.as_ref().map(|(key, _)| key))
-        .bind(after.as_ref().map(|(_, id)| id))
-        .bind(until.as_ref().map(|(key, _)| key))
-        .bind(until.as_ref().map(|(_, id)| id))
+        .bind(after.as_ref().map(Place::key))
+        .bind(after.as_ref().map(Place::id))
+        .bind(until.as_ref().map(Place::key))
+        .bind(until.as_ref().map(Place::id))
         .bind(most + 1)
         .fetch_all(&mut *transaction)
         .await?;
@@ -250,19 +218,18 @@ pub(crate) async fn page(
     .bind(asked.customer.map(|customer| customer.0))
     .fetch_one(&mut *transaction)
     .await?;
-    let cursor = |(key, id): &Place| format!("{key}_{id}");
     let place = |row: Option<&sqlx::postgres::PgRow>| -> Result<Option<String>, ApiError> {
         let Some(row) = row else { return Ok(None) };
-        Ok(Some(cursor(&(row.try_get("sort_key")?, row.try_get("id")?))))
+        Ok(Some(Place::new(row.try_get("sort_key")?, row.try_get("id")?).to_string()))
     };
     // One row more than asked for says that there are more beyond. (Where a place was given, there were rows on its
     // other side when it was.)
     let is_cut = rows.len() as i64 > most;
     let beyond = rows.split_off(rows.len().min(most as usize));
     let (previous, next) = match from {
-        From::Top if is_cut => (after.as_ref().map(cursor), place(rows.last())?),
-        From::Top => (after.as_ref().map(cursor), until.as_ref().map(cursor)),
-        From::Bottom => (place(beyond.first())?, until.as_ref().map(cursor)),
+        From::Top if is_cut => (after.as_ref().map(Place::to_string), place(rows.last())?),
+        From::Top => (after.as_ref().map(Place::to_string), until.as_ref().map(Place::to_string)),
+        From::Bottom => (place(beyond.first())?, until.as_ref().map(Place::to_string)),
     };
     if from == From::Bottom {
         rows.reverse();
@@ -627,33 +594,4 @@ pub(super) async fn remove_line(
         .execute(transaction)
         .await?;
     if removed.rows_affected() == 0 { Err(ApiError::not_found("line")) } else { Ok(Outcome::Changed) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cursor_is_only_what_the_list_gives_itself() {
-        let id = "01a1f806-431f-7b7a-9005-4f09a47cf495";
-        let taken = |key: &str, sort| cursor_of("after", &format!("{key}_{id}"), sort).is_ok();
-        assert!(
-            taken("2026-11-20T17:03:29.123456", Sort::Newest)
-                && taken("2026-11-20", Sort::Due)
-                && taken("infinity", Sort::Due)
-        );
-        for key in [
-            "",
-            "-",
-            "2026-99-20T17:03:29.123456",
-            "2026-11-20T25:03:29.123456",
-            "2026-11-20T17:03:29",
-            "2026-11-20",
-            "infinity",
-        ] {
-            assert!(!taken(key, Sort::Updated), "{key:?}");
-        }
-        assert!(!taken("2026-02-30", Sort::Due));
-        assert!(cursor_of("after", "2026-11-20_x", Sort::Due).is_err() && cursor_of("after", "x", Sort::Due).is_err());
-    }
 }
