@@ -30,7 +30,7 @@ use crate::hooks::{Connection, Refusal, Reports, VitalSigns};
 use crate::key::{OrganizationId, PersonId, QueryKey};
 use crate::notices::{Notice, Notices};
 use crate::overlay::MutationId;
-use crate::presence::Presence;
+use crate::sight::InView;
 use crate::switchboard::Switchboard;
 use crate::tabs::{Sending, Tabs, Word};
 use crate::trace::What;
@@ -67,7 +67,7 @@ struct Driver {
     outbox: ArcRwSignal<Vec<Waiting>>,
     is_kept: ArcRwSignal<Option<bool>>,
     reports: RefCell<Option<Reports>>,
-    presence: RefCell<Presence>,
+    in_view: RefCell<InView>,
     notices: RefCell<Notices>,
     /// Of `notices` what is shown.
     noticed: ArcRwSignal<Vec<Notice>>,
@@ -108,7 +108,7 @@ thread_local! {
         outbox: ArcRwSignal::new(Vec::new()),
         is_kept: ArcRwSignal::new(None),
         reports: RefCell::default(),
-        presence: RefCell::default(),
+        in_view: RefCell::default(),
         notices: RefCell::default(),
         noticed: ArcRwSignal::new(Vec::new()),
         listening: Listening::default(),

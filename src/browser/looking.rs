@@ -2,7 +2,7 @@
 
 use super::{Driver, driver, now};
 use crate::notices::Notice;
-use crate::presence::Sight;
+use crate::sight::Sight;
 use crate::tabs::Word;
 use leptos::prelude::*;
 use std::rc::Rc;
@@ -38,11 +38,11 @@ impl Driver {
     }
 
     pub(super) fn own_sight(&self) -> Sight {
-        if self.presence.borrow().looks_at(self.line.me) { Sight::Looks } else { Sight::LooksAway }
+        if self.in_view.borrow().looks_at(self.line.me) { Sight::Looks } else { Sight::LooksAway }
     }
 
     pub(super) fn looks(self: &Rc<Self>, tab: crate::switchboard::TabId, sight: Sight) {
-        let turned = self.presence.borrow_mut().note(tab, sight);
+        let turned = self.in_view.borrow_mut().note(tab, sight);
         match turned {
             Some(Sight::Looks) => self.act(|client| client.seen(now())),
             Some(Sight::LooksAway) => self.act(|client| client.unseen(now())),

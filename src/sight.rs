@@ -16,28 +16,28 @@ pub enum Sight {
 
 /// The tabs that the person looks at.
 #[derive(Default)]
-pub struct Presence {
-    in_view: HashSet<TabId>,
+pub struct InView {
+    tabs: HashSet<TabId>,
 }
 
-impl Presence {
+impl InView {
     /// A tab has come into view, or gone out of it. Gives how the person now stands to all tabs, if that is another.
     pub fn note(&mut self, tab: TabId, sight: Sight) -> Option<Sight> {
         let before = self.sight();
         match sight {
-            Sight::Looks => self.in_view.insert(tab),
-            Sight::LooksAway => self.in_view.remove(&tab),
+            Sight::Looks => self.tabs.insert(tab),
+            Sight::LooksAway => self.tabs.remove(&tab),
         };
         Some(self.sight()).filter(|after| *after != before)
     }
 
     fn sight(&self) -> Sight {
-        if self.in_view.is_empty() { Sight::LooksAway } else { Sight::Looks }
+        if self.tabs.is_empty() { Sight::LooksAway } else { Sight::Looks }
     }
 
     /// Whether this tab is in view.
     pub fn looks_at(&self, tab: TabId) -> bool {
-        self.in_view.contains(&tab)
+        self.tabs.contains(&tab)
     }
 }
 
@@ -49,12 +49,12 @@ mod tests {
     #[test]
     fn who_turns_from_one_tab_to_another_is_not_away() {
         let (first, second) = (TabId(Uuid::from_u128(1)), TabId(Uuid::from_u128(2)));
-        let mut presence = Presence::default();
-        assert_eq!(presence.note(first, Sight::Looks), Some(Sight::Looks));
-        assert_eq!(presence.note(second, Sight::Looks), None);
-        assert_eq!(presence.note(first, Sight::LooksAway), None);
-        assert_eq!(presence.note(second, Sight::LooksAway), Some(Sight::LooksAway));
-        assert_eq!(presence.note(second, Sight::LooksAway), None, "said again");
-        assert_eq!(presence.note(first, Sight::Looks), Some(Sight::Looks));
+        let mut in_view = InView::default();
+        assert_eq!(in_view.note(first, Sight::Looks), Some(Sight::Looks));
+        assert_eq!(in_view.note(second, Sight::Looks), None);
+        assert_eq!(in_view.note(first, Sight::LooksAway), None);
+        assert_eq!(in_view.note(second, Sight::LooksAway), Some(Sight::LooksAway));
+        assert_eq!(in_view.note(second, Sight::LooksAway), None, "said again");
+        assert_eq!(in_view.note(first, Sight::Looks), Some(Sight::Looks));
     }
 }
