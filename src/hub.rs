@@ -10,6 +10,7 @@ mod interest;
 pub(crate) mod missed;
 mod outgoing;
 pub(crate) mod polling;
+mod presence;
 pub(crate) mod registry;
 pub(crate) mod routing;
 mod socket;
@@ -24,6 +25,7 @@ use crate::key::PersonId;
 use crate::snapshot::{Epoch, Snapshot};
 use crate::sql::Database;
 use crate::wire::{ServerFrame, WatchNumber};
+use presence::Lobby;
 use routing::{ConnectionId, RightsNow, Routing};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,6 +44,7 @@ pub struct Hub {
     registry: Registry,
     database: Database,
     state: Mutex<State>,
+    lobby: Lobby,
     counters: Counters,
 }
 
@@ -64,7 +67,13 @@ pub struct Counters {
 
 impl Hub {
     pub fn new(registry: Registry, database: Database) -> Arc<Self> {
-        Arc::new(Self { registry, database, state: Mutex::default(), counters: Counters::default() })
+        Arc::new(Self {
+            registry,
+            database,
+            state: Mutex::default(),
+            lobby: Lobby::new(),
+            counters: Counters::default(),
+        })
     }
 
     /// Tables whose events the feed must not collapse.
@@ -93,6 +102,7 @@ impl Hub {
 
     /// Takes what the feed found. Waits for the database only where somebody's rights have changed, and not for long.
     pub async fn apply(&self, batch: Batch) {
+        self.end_presence(&batch);
         let asked = self.decide(|routing| routing.rights_to_ask(&self.registry, &batch));
         let rights = if asked.is_empty() || asked.len() > MOST_RIGHTS {
             RightsNow::new()
@@ -139,6 +149,7 @@ impl Hub {
             let id = state.routing.attach(person, session);
             let wake = Arc::new(Notify::new());
             state.wakes.insert(id, wake.clone());
+            self.lobby.attach(id, person, session, wake.clone());
             (id, wake)
         })
     }
@@ -148,9 +159,11 @@ impl Hub {
             state.routing.detach(id);
             state.wakes.remove(&id);
         });
+        self.lobby.detach(id);
     }
 
     fn end_session(&self, session: Uuid) {
+        self.lobby.end_session(session);
         self.decide(|routing| routing.end_session(session));
     }
 
@@ -159,7 +172,8 @@ impl Hub {
     }
 
     fn take_frames(&self, id: ConnectionId, heartbeat: bool) -> (Vec<ServerFrame>, Option<Close>) {
-        let (frames, close) = self.decide(|routing| routing.take_frames(id, heartbeat));
+        let (mut frames, close) = self.decide(|routing| routing.take_frames(id, heartbeat));
+        frames.extend(self.lobby.take_frames(id).filter(|_| close.is_none()));
         self.counters.frames.fetch_add(frames.len() as u64, Ordering::Relaxed);
         (frames, close)
     }

@@ -7,6 +7,7 @@ use crate::overlay::MutationId;
 use crate::snapshot::{Epoch, Snapshot, Stamp, Xid};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 /// The WebSocket subprotocol; its name carries the version.
 pub const PROTOCOL: &str = "millstream.v1";
@@ -99,6 +100,82 @@ pub enum ClientFrame {
     Ping {
         at: u64,
     },
+    /// Where the person is in one of the windows that share this connection.
+    Presence(Whereabouts),
+}
+
+/// Where the person is in one tab. It holds for [`PRESENT_FOR`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whereabouts {
+    /// The client's own name for the tab.
+    #[serde(default, skip_serializing_if = "Uuid::is_nil")]
+    pub tab: Uuid,
+    /// None where the person does not look at the tab.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<OrganizationId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// So many milliseconds ago the person last turned to it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ago: u32,
+}
+
+/// So many milliseconds after what was said last of a tab nobody is taken to be there any more.
+pub const PRESENT_FOR: u32 = 7_500;
+/// So often (in milliseconds) it is said again.
+pub const SAY_PRESENT_EVERY: u32 = 2_500;
+/// The most bytes of a field's name.
+pub const LONGEST_FIELD: usize = 64;
+
+/// What a person has before them, as others may be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// A live table; without a record, a list of it.
+    pub table: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Uuid>,
+    /// Of the record, which has the focus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// Something is being typed there.
+    #[serde(default, rename = "typing", skip_serializing_if = "is_false")]
+    pub is_typing: bool,
+}
+
+/// Who else is in an organization, and where: what changed since the last such frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presence {
+    pub organization: OrganizationId,
+    /// What was told before is forgotten.
+    #[serde(default, rename = "whole", skip_serializing_if = "is_false")]
+    pub is_whole: bool,
+    /// Who came or moved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub here: Vec<Here>,
+    /// Who left, or is not named any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<PersonId>,
+    /// How many more there are than are named.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub others: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Here {
+    pub person: PersonId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+// serde hands over references.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(what: &bool) -> bool {
+    !what
 }
 
 /// A key to be watched, with the stamp of the value that the client holds.
@@ -161,6 +238,7 @@ pub enum ServerFrame {
     Pong {
         at: u64,
     },
+    Presence(Presence),
     /// The client's frame was refused; the connection goes on.
     Error(ApiError),
 }
@@ -185,6 +263,15 @@ struct FrameRead {
     refused: Vec<Refused>,
     #[serde(default)]
     mutations: Vec<Passed>,
+    organization: Option<OrganizationId>,
+    #[serde(default, rename = "whole")]
+    is_whole: bool,
+    #[serde(default)]
+    here: Vec<Here>,
+    #[serde(default)]
+    left: Vec<PersonId>,
+    #[serde(default)]
+    others: u32,
 }
 
 #[derive(Deserialize)]
@@ -194,6 +281,7 @@ enum FrameKind {
     Tick,
     Rights,
     Pong,
+    Presence,
     Error,
 }
 
@@ -201,7 +289,7 @@ impl TryFrom<FrameRead> for ServerFrame {
     type Error = &'static str;
 
     fn try_from(read: FrameRead) -> Result<Self, &'static str> {
-        let FrameRead { stale, watching, refused, mutations, .. } = read;
+        let FrameRead { stale, watching, refused, mutations, is_whole, here, left, others, .. } = read;
         Ok(match read.kind {
             FrameKind::Hello => Self::Hello { person: read.person.ok_or("a hello without a person")? },
             FrameKind::Tick => {
@@ -212,6 +300,10 @@ impl TryFrom<FrameRead> for ServerFrame {
                 Self::Rights { organizations: read.organizations.ok_or("rights without organizations")? }
             }
             FrameKind::Pong => Self::Pong { at: read.at.ok_or("a pong without its number")? },
+            FrameKind::Presence => {
+                let organization = read.organization.ok_or("a presence without its organization")?;
+                Self::Presence(Presence { organization, is_whole, here, left, others })
+            }
             FrameKind::Error => Self::Error(read.error.ok_or("an error without what it is")?.into()),
         })
     }
@@ -319,7 +411,7 @@ mod tests {
         stands_as(
             &ServerFrame::Tick(Tick {
                 cursor: "7:9:8".parse().expect("a snapshot"),
-                epoch: Epoch(uuid::Uuid::from_u128(1)),
+                epoch: Epoch(Uuid::from_u128(1)),
                 stale: vec![Stale { number: 3, xids: vec![Xid(7)] }, Stale { number: 4, xids: vec![] }],
                 watching: vec![],
                 refused: vec![],
@@ -334,13 +426,13 @@ mod tests {
                 keys: vec![Watch {
                     number: 1,
                     key: WireKey {
-                        organization: OrganizationId(uuid::Uuid::from_u128(1)),
+                        organization: OrganizationId(Uuid::from_u128(1)),
                         table: "orders".to_owned(),
                         list: None,
-                        record: Some(uuid::Uuid::from_u128(1)),
+                        record: Some(Uuid::from_u128(1)),
                     },
                     snapshot: "7:9:8".parse().expect("a snapshot"),
-                    epoch: Epoch(uuid::Uuid::from_u128(1)),
+                    epoch: Epoch(Uuid::from_u128(1)),
                 }],
             },
             &format!(
@@ -348,9 +440,9 @@ mod tests {
             ),
         );
         let narrowed = Rights {
-            organization: OrganizationId(uuid::Uuid::from_u128(1)),
+            organization: OrganizationId(Uuid::from_u128(1)),
             standing: Standing::Narrowed,
-            by: Some(By { xids: vec![Xid(7)], epoch: Epoch(uuid::Uuid::from_u128(1)) }),
+            by: Some(By { xids: vec![Xid(7)], epoch: Epoch(Uuid::from_u128(1)) }),
         };
         stands_as(
             &ServerFrame::Rights { organizations: vec![narrowed] },
@@ -362,9 +454,61 @@ mod tests {
     }
 
     #[test]
+    fn presence_stands_on_the_wire_as_the_protocol_says() {
+        const TWO: &str = "00000000-0000-0000-0000-000000000002";
+        let [one, two, three] = [1, 2, 3].map(Uuid::from_u128);
+        let organization = OrganizationId(one);
+        let place = Place {
+            table: "sales_orders".to_owned(),
+            record: Some(one),
+            field: Some("title".to_owned()),
+            is_typing: true,
+        };
+        let place_json = format!(r#"{{"table":"sales_orders","record":"{ONE}","field":"title","typing":true}}"#);
+        stands_as(
+            &ClientFrame::Presence(Whereabouts {
+                tab: one,
+                organization: Some(organization),
+                place: Some(place.clone()),
+                ago: 1200,
+            }),
+            &format!(r#"{{"type":"presence","tab":"{ONE}","organization":"{ONE}","place":{place_json},"ago":1200}}"#),
+        );
+        stands_as(
+            &ClientFrame::Presence(Whereabouts { tab: one, organization: None, place: None, ago: 0 }),
+            &format!(r#"{{"type":"presence","tab":"{ONE}"}}"#),
+        );
+        let here = |person, place| Here { person: PersonId(person), place };
+        stands_as(
+            &ServerFrame::Presence(Presence {
+                organization,
+                is_whole: true,
+                here: vec![here(one, Some(place)), here(two, None)],
+                left: vec![],
+                others: 3,
+            }),
+            &format!(
+                r#"{{"type":"presence","organization":"{ONE}","whole":true,"here":[{{"person":"{ONE}","place":{place_json}}},{{"person":"{TWO}"}}],"others":3}}"#
+            ),
+        );
+        stands_as(
+            &ServerFrame::Presence(Presence {
+                organization,
+                is_whole: false,
+                here: vec![here(three, None)],
+                left: vec![PersonId(one)],
+                others: 0,
+            }),
+            &format!(
+                r#"{{"type":"presence","organization":"{ONE}","here":[{{"person":"00000000-0000-0000-0000-000000000003"}}],"left":["{ONE}"]}}"#
+            ),
+        );
+    }
+
+    #[test]
     fn a_question_by_http_and_its_answer_stand_as_the_protocol_says() {
-        let organization = OrganizationId(uuid::Uuid::from_u128(1));
-        let epoch = Epoch(uuid::Uuid::from_u128(1));
+        let organization = OrganizationId(Uuid::from_u128(1));
+        let epoch = Epoch(Uuid::from_u128(1));
         let key = |list, record| WireKey { organization, table: "orders".to_owned(), list, record };
         let question = Question {
             cursor: Some("7:9:8".parse().expect("a snapshot")),

@@ -10,6 +10,7 @@ pub mod feeding;
 mod live;
 mod metrics;
 mod offline;
+mod presence;
 pub mod private_postgres;
 mod probes;
 mod rate_limit;

@@ -5,6 +5,7 @@ use crate::configuration::{Configuration, Cookies, Demo};
 use crate::demo;
 use crate::feeding::{self, Pulse};
 use crate::metrics::Metrics;
+use crate::presence;
 use crate::private_postgres::{self, PrivatePostgres};
 use crate::rate_limit::Limits;
 use crate::roles::{connect_owner, open_pools, owner_options};
@@ -133,6 +134,7 @@ pub struct Running {
     shutdown: Shutdown,
     web: JoinHandle<()>,
     feed: JoinHandle<()>,
+    presence: JoinHandle<()>,
     housekeeping: JoinHandle<()>,
     postgres: Option<PrivatePostgres>,
 }
@@ -220,6 +222,7 @@ async fn start_over(
     let feed = feeding::begin(database.feed.clone(), &hub, &pulse).await.map_err(BootError::Feed)?;
     let feed =
         tokio::spawn(feeding::run(feed, hub.clone(), database.committed.clone(), pulse.clone(), stopping.clone()));
+    let presence = tokio::spawn(presence::run(hub.clone(), database.feed.clone(), stopping.clone()));
     let housekeeping = tokio::spawn(schema::keep_house_hourly(owner, configuration.events_kept, stopping.clone()));
     let web = tokio::spawn(serve(listener, router.clone(), stopping));
     Ok(Running {
@@ -232,6 +235,7 @@ async fn start_over(
         shutdown,
         web,
         feed,
+        presence,
         housekeeping,
         postgres: None,
     })
@@ -267,7 +271,7 @@ impl Running {
         }
         // Once more, for those who came in between.
         self.hub.close_all();
-        for task in [self.feed, self.housekeeping] {
+        for task in [self.feed, self.presence, self.housekeeping] {
             if let Err(error) = task.await {
                 tracing::warn!(%error, "a task had ended before its time");
             }

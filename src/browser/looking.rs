@@ -14,6 +14,7 @@ pub(super) fn start() {
     let _ = window_event_listener_untyped("visibilitychange", |_| super::driver().turned(in_view()));
     let _ = window_event_listener_untyped("pagehide", |_| super::driver().turned(Sight::LooksAway));
     let _ = window_event_listener_untyped("pageshow", |_| super::driver().turned(in_view()));
+    let _ = window_event_listener_untyped("focus", |_| super::driver().is_looked_at_here(in_view()));
     driver.turned(in_view());
     driver.line.say(Word::WhoLooks);
 }
@@ -27,6 +28,7 @@ impl Driver {
     fn turned(self: &Rc<Self>, sight: Sight) {
         self.say_sight(sight);
         self.looks(self.line.me, sight);
+        self.is_looked_at_here(sight);
         if sight == Sight::Looks {
             self.tell_notices();
         }

@@ -164,6 +164,7 @@ async fn read(
                 hub.unwatch(id, &numbers);
                 None
             }
+            Ok(ClientFrame::Presence(whereabouts)) => hub.presence(id, whereabouts),
             Ok(ClientFrame::Ping { at }) => Some(ServerFrame::Pong { at }),
             Err(why) => {
                 Some(ServerFrame::Error(ApiError::new(Kind::Malformed, format!("This frame cannot be read: {why}."))))
