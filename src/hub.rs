@@ -145,13 +145,14 @@ impl Hub {
     }
 
     fn attach(&self, person: PersonId, session: Uuid) -> (ConnectionId, Arc<Notify>) {
-        self.with_state(|state| {
+        let (id, wake) = self.with_state(|state| {
             let id = state.routing.attach(person, session);
             let wake = Arc::new(Notify::new());
             state.wakes.insert(id, wake.clone());
-            self.lobby.attach(id, person, session, wake.clone());
             (id, wake)
-        })
+        });
+        self.lobby.attach(id, person, session, wake.clone());
+        (id, wake)
     }
 
     fn detach(&self, id: ConnectionId) {

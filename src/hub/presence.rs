@@ -14,6 +14,7 @@ use crate::feed::{Batch, EventKind};
 use crate::key::PersonId;
 use crate::sql::Actor;
 use crate::wire::{ServerFrame, Whereabouts};
+use nodes::payloads;
 use room::{Answered, Asked, Moment, Room};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,13 +107,14 @@ impl Hub {
     /// Lets go of who has not been heard of for too long, and gives what is to be said to the other servers over this
     /// database, each short enough for a `NOTIFY`. To be called some times a second.
     pub fn presence_turn(&self) -> Vec<String> {
-        self.lobby.decide(Room::turn)
+        self.lobby.decide(Room::turn).map(payloads).unwrap_or_default()
     }
 
     /// A server over this database, perhaps this one, has said this.
     pub fn presence_hears(&self, payload: &str) {
-        if let Err(error) = self.lobby.decide(|room, now| room.hears(payload, now)) {
-            tracing::warn!(%error, "what another server says of who is there cannot be read");
+        match serde_json::from_str(payload) {
+            Ok(message) => self.lobby.decide(|room, now| room.hears(message, now)),
+            Err(error) => tracing::warn!(%error, "what another server says of who is there cannot be read"),
         }
     }
 

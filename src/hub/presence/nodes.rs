@@ -10,7 +10,7 @@ const LONGEST_PAYLOAD: usize = 7_900;
 
 /// Some of what a process knows. One without anybody says only that it is there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Message {
+pub(crate) struct Message {
     pub(super) node: Uuid,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) here: Vec<Stated>,
@@ -20,7 +20,7 @@ pub(super) struct Message {
 
 /// Somebody is there, by the word of the tabs that are connected to the process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Stated {
+pub(crate) struct Stated {
     #[serde(rename = "in")]
     pub(super) organization: OrganizationId,
     pub(super) person: PersonId,
@@ -32,8 +32,8 @@ pub(super) struct Stated {
     pub(super) left: u32,
 }
 
-/// Cuts what is to be said into payloads.
-pub(super) fn payloads(node: Uuid, here: Vec<Stated>, gone: Vec<(OrganizationId, PersonId)>) -> Vec<String> {
+/// Cuts what is to be said into payloads. To be called under no lock: there may be thousands.
+pub(super) fn payloads(Message { node, here, gone }: Message) -> Vec<String> {
     let mut payloads = Vec::new();
     let mut message = Message { node, here: Vec::new(), gone: Vec::new() };
     let empty = length(&message);
@@ -84,7 +84,7 @@ mod tests {
             })
             .collect();
         let gone: Vec<_> = (0..1_000).map(|number| (organization, PersonId(id(number)))).collect();
-        let payloads = payloads(id(0), here.clone(), gone.clone());
+        let payloads = payloads(Message { node: id(0), here: here.clone(), gone: gone.clone() });
         assert!(payloads.iter().all(|payload| payload.len() < 8_000));
         let heard: Vec<Message> =
             payloads.iter().map(|payload| serde_json::from_str(payload).expect("its own")).collect();
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_process_with_nothing_to_say_says_that_it_is_there() {
-        let payloads = payloads(Uuid::nil(), Vec::new(), Vec::new());
+        let payloads = payloads(Message { node: Uuid::nil(), here: Vec::new(), gone: Vec::new() });
         assert_eq!(payloads, [r#"{"node":"00000000-0000-0000-0000-000000000000"}"#]);
     }
 }

@@ -6,7 +6,7 @@
 //! it has been told, made when it takes it: nothing queues up for a slow one, and what was lost on the way is made good.
 
 use super::hall::{Due, Hall, News, Source, Whose};
-use super::nodes::{Message, Stated, payloads};
+use super::nodes::{Message, Stated};
 use crate::error::{ApiError, Kind};
 use crate::hub::routing::ConnectionId;
 use crate::key::{OrganizationId, PersonId};
@@ -212,13 +212,19 @@ impl Room {
             && sees.narrowed.contains(table.as_str())
         {
             let key = (table.clone(), *record);
-            if connection.visible.len() >= 2 * MOST_TABS && !connection.visible.contains_key(&key) {
+            if connection.visible.len() >= MOST_TABS && !connection.visible.contains_key(&key) {
                 connection.visible.retain(|_, is_visible| is_visible.is_none());
             }
-            let is_visible = *connection.visible.entry(key).or_insert_with(|| {
-                self.unseen.insert((id, table.clone(), *record));
-                None
-            });
+            let is_visible = match connection.visible.get(&key) {
+                Some(is_visible) => *is_visible,
+                // The tab's next word asks.
+                None if connection.visible.len() >= MOST_TABS => None,
+                None => {
+                    self.unseen.insert((id, key.0.clone(), key.1));
+                    connection.visible.insert(key, None);
+                    None
+                }
+            };
             place = place.filter(|_| is_visible == Some(true));
         }
         let sees = sees.is_told.then(|| sees.clone());
@@ -381,7 +387,7 @@ impl Room {
     // -------------------------------------------------------------------------------------------------- time and others
 
     /// Lets go of who has not been heard of for too long, and gives what is to be said to other processes.
-    pub(crate) fn turn(&mut self, now: Moment) -> Vec<String> {
+    pub(crate) fn turn(&mut self, now: Moment) -> Option<Message> {
         let mut silent = Vec::new();
         for (id, connection) in &self.connections {
             let ended = connection.tabs.iter().filter(|(_, tab)| tab.until <= now);
@@ -395,16 +401,17 @@ impl Room {
             .collect();
         ended.into_iter().for_each(|(organization, person)| self.show(organization, person, now));
         self.nodes.retain(|_, until| *until > now);
-        self.messages(now)
+        self.message(now)
     }
 
-    fn messages(&mut self, now: Moment) -> Vec<String> {
+    fn message(&mut self, now: Moment) -> Option<Message> {
         let changed = std::mem::take(&mut self.changed);
         // Where nobody listens it is enough to say that somebody is here.
         let is_alone = self.nodes.is_empty();
+        let node = self.node;
         if self.restates_at > now {
             if is_alone || changed.is_empty() {
-                return Vec::new();
+                return None;
             }
             let (mut here, mut gone) = (Vec::new(), Vec::new());
             for (organization, person) in changed {
@@ -413,7 +420,7 @@ impl Room {
                     None => gone.push((organization, person)),
                 }
             }
-            return payloads(self.node, here, gone);
+            return Some(Message { node, here, gone });
         }
         let here = self
             .halls
@@ -421,27 +428,23 @@ impl Room {
             .flat_map(|hall| hall.everybody().into_iter().filter_map(|person| hall.here(person, now)));
         let here: Vec<_> = here.collect();
         if here.is_empty() && changed.is_empty() {
-            return Vec::new();
+            return None;
         }
         self.restates_at = now + RESTATE_EVERY;
         if is_alone {
-            return payloads(self.node, Vec::new(), Vec::new());
+            return Some(Message { node, here: Vec::new(), gone: Vec::new() });
         }
         let is_gone = |(organization, person): &(OrganizationId, PersonId)| {
             self.halls.get(organization).is_none_or(|hall| hall.here(*person, now).is_none())
         };
         let gone = changed.into_iter().filter(is_gone).collect();
-        payloads(self.node, here, gone)
+        Some(Message { node, here, gone })
     }
 
     /// Another process, or this one, has said this.
-    ///
-    /// # Errors
-    /// Where it cannot be read.
-    pub(crate) fn hears(&mut self, payload: &str, now: Moment) -> Result<(), serde_json::Error> {
-        let message: Message = serde_json::from_str(payload)?;
+    pub(crate) fn hears(&mut self, message: Message, now: Moment) {
         if message.node == self.node {
-            return Ok(());
+            return;
         }
         if self.nodes.insert(message.node, now + u64::from(PRESENT_FOR)).is_none() {
             // It has to hear of those who are here, too.
@@ -462,7 +465,6 @@ impl Room {
                 self.show(organization, person, now);
             }
         }
-        Ok(())
     }
 }
 
