@@ -7,7 +7,6 @@ use crate::key::{OrganizationId, PersonId};
 use crate::sight::Sight;
 use crate::switchboard::TabId;
 use crate::wire::{Here, Place, Presence, SAY_PRESENT_EVERY, Whereabouts};
-use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
 /// So long after the last key (in milliseconds) nobody is taken to type any more.
@@ -18,29 +17,27 @@ const SAY_APART: u64 = 150;
 /// Who else is in an organization.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roster {
-    people: BTreeMap<PersonId, Option<Place>>,
+    /// Some dozens at most: those who are named.
+    people: Vec<Here>,
     others: u32,
 }
 
 impl Roster {
     /// What the server tells of it.
     pub fn hear(&mut self, told: &Presence) {
-        if told.is_whole {
-            self.people.clear();
-        }
-        told.left.iter().for_each(|person| drop(self.people.remove(person)));
-        self.people.extend(told.here.iter().map(|here| (here.person, here.place.clone())));
+        let is_news = |person: &PersonId| told.left.contains(person) || told.here.iter().any(|it| it.person == *person);
+        self.people.retain(|here| !told.is_whole && !is_news(&here.person));
+        self.people.extend_from_slice(&told.here);
         self.others = told.others;
     }
 
     /// All of it as one frame.
     pub fn whole(&self, organization: OrganizationId) -> Presence {
-        let here = self.people.iter().map(|(person, place)| Here { person: *person, place: place.clone() });
-        Presence { organization, is_whole: true, here: here.collect(), left: Vec::new(), others: self.others }
+        Presence { organization, is_whole: true, here: self.people.clone(), left: Vec::new(), others: self.others }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.people.is_empty() && self.others == 0
+        self.count() == 0
     }
 
     /// How many are here: those that are named, and more.
@@ -50,7 +47,7 @@ impl Roster {
 
     /// Those who are named, and where they are as far as it concerns this page.
     pub fn people(&self) -> impl Iterator<Item = (PersonId, Option<&Place>)> {
-        self.people.iter().map(|(person, place)| (*person, place.as_ref()))
+        self.people.iter().map(|here| (here.person, here.place.as_ref()))
     }
 
     /// Those who are at the record.
@@ -64,37 +61,41 @@ impl Roster {
 /// The rosters of the tabs that share a connection: what one was told before another came, that one is told too.
 #[derive(Default)]
 pub(crate) struct Rosters {
-    present: HashMap<TabId, OrganizationId>,
-    known: HashMap<OrganizationId, Roster>,
+    present: Vec<(TabId, OrganizationId)>,
+    known: Vec<(OrganizationId, Roster)>,
 }
 
 impl Rosters {
     /// A tab says where it is. Gives what it is to be told at once.
     pub(crate) fn says(&mut self, tab: TabId, organization: Option<OrganizationId>) -> Option<Presence> {
-        let before = match organization {
-            Some(organization) => self.present.insert(tab, organization),
-            None => self.present.remove(&tab),
-        };
+        let is_new =
+            !self.present.iter().any(|there| Some(*there) == organization.map(|organization| (tab, organization)));
+        self.present.retain(|(there, _)| *there != tab);
+        self.present.extend(organization.map(|organization| (tab, organization)));
         // Where no tab is any more, the server tells nothing, and begins anew.
         let Self { present, known } = self;
-        known.retain(|organization, _| present.values().any(|there| there == organization));
-        let organization = organization.filter(|_| organization != before)?;
-        Some(self.known.get(&organization)?.whole(organization))
+        known.retain(|(organization, _)| present.iter().any(|(_, there)| there == organization));
+        let mut known = known.iter().filter(|(its, _)| is_new && Some(*its) == organization);
+        known.next().map(|(organization, roster)| roster.whole(*organization))
     }
 
     /// The tab is closed. Gives whether it had said that it was anywhere.
     pub(crate) fn gone(&mut self, tab: TabId) -> bool {
-        let was_present = self.present.contains_key(&tab);
+        let was_present = self.present.iter().any(|(there, _)| *there == tab);
         self.says(tab, None);
         was_present
     }
 
     /// The server tells who is there; gives the tabs that are to hear it.
     pub(crate) fn hears(&mut self, told: &Presence) -> Vec<TabId> {
-        let present = self.present.iter().filter(|(_, there)| **there == told.organization);
+        let present = self.present.iter().filter(|(_, there)| *there == told.organization);
         let tabs: Vec<_> = present.map(|(tab, _)| *tab).collect();
         if !tabs.is_empty() {
-            self.known.entry(told.organization).or_default().hear(told);
+            if !self.known.iter().any(|(its, _)| *its == told.organization) {
+                self.known.push((told.organization, Roster::default()));
+            }
+            let known = self.known.iter_mut().filter(|(its, _)| *its == told.organization);
+            known.for_each(|(_, roster)| roster.hear(told));
         }
         tabs
     }

@@ -88,7 +88,7 @@ pub type WatchNumber = u32;
 
 /// A frame from the client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", try_from = "ClientFrameRead")]
 pub enum ClientFrame {
     Watch {
         keys: Vec<Watch>,
@@ -104,19 +104,58 @@ pub enum ClientFrame {
     Presence(Whereabouts),
 }
 
+/// A [`ClientFrame`] as it is read, for the reason that a [`FrameRead`] has: tabs read what other tabs say to the server.
+#[derive(Deserialize)]
+struct ClientFrameRead {
+    #[serde(rename = "type")]
+    kind: ClientFrameKind,
+    keys: Option<Vec<Watch>>,
+    numbers: Option<Vec<WatchNumber>>,
+    at: Option<u64>,
+    #[serde(default)]
+    tab: Uuid,
+    organization: Option<OrganizationId>,
+    place: Option<Place>,
+    #[serde(default)]
+    ago: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ClientFrameKind {
+    Watch,
+    Unwatch,
+    Ping,
+    Presence,
+}
+
+impl TryFrom<ClientFrameRead> for ClientFrame {
+    type Error = &'static str;
+
+    fn try_from(read: ClientFrameRead) -> Result<Self, &'static str> {
+        let ClientFrameRead { kind, keys, numbers, at, tab, organization, place, ago } = read;
+        Ok(match kind {
+            ClientFrameKind::Watch => Self::Watch { keys: keys.ok_or("missing field `keys`")? },
+            ClientFrameKind::Unwatch => Self::Unwatch { numbers: numbers.ok_or("missing field `numbers`")? },
+            ClientFrameKind::Ping => Self::Ping { at: at.ok_or("missing field `at`")? },
+            ClientFrameKind::Presence => Self::Presence(Whereabouts { tab, organization, place, ago }),
+        })
+    }
+}
+
 /// Where the person is in one tab. It holds for [`PRESENT_FOR`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Whereabouts {
     /// The client's own name for the tab.
-    #[serde(default, skip_serializing_if = "Uuid::is_nil")]
+    #[serde(skip_serializing_if = "Uuid::is_nil")]
     pub tab: Uuid,
     /// None where the person does not look at the tab.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub organization: Option<OrganizationId>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
     /// So many milliseconds ago the person last turned to it.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub ago: u32,
 }
 
@@ -143,20 +182,20 @@ pub struct Place {
 }
 
 /// Who else is in an organization, and where: what changed since the last such frame.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Presence {
     pub organization: OrganizationId,
     /// What was told before is forgotten.
-    #[serde(default, rename = "whole", skip_serializing_if = "is_false")]
+    #[serde(rename = "whole", skip_serializing_if = "is_false")]
     pub is_whole: bool,
     /// Who came or moved.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub here: Vec<Here>,
     /// Who left, or is not named any more.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<PersonId>,
     /// How many more there are than are named.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub others: u32,
 }
 

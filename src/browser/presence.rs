@@ -21,18 +21,20 @@ pub(super) struct Here {
 }
 
 impl Driver {
-    /// Something about where the person is has changed: says so, and again in time.
+    /// Something about where the person is has changed.
     fn stands(self: &Rc<Self>, happened: impl FnOnce(&mut Stand)) {
-        let saying = {
-            let mut stand = self.here.stand.borrow_mut();
-            happened(&mut stand);
-            stand.say(now())
-        };
+        happened(&mut self.here.stand.borrow_mut());
+        self.say_where();
+    }
+
+    /// Says where the person is, if that is to be said now, and again in time.
+    fn say_where(self: &Rc<Self>) {
+        let saying = self.here.stand.borrow_mut().say(now());
         if let Some(whereabouts) = saying.says {
             self.carry_out(Task::Frame(ClientFrame::Presence(whereabouts)));
         }
-        let again = || driver().stands(|_| ());
-        *self.here.again.borrow_mut() = saying.again_in.map(|milliseconds| Timeout::new(milliseconds, again));
+        let again = saying.again_in.map(|milliseconds| Timeout::new(milliseconds, || driver().say_where()));
+        *self.here.again.borrow_mut() = again;
     }
 
     pub(super) fn told_who_is_here(&self, told: &Presence) {
