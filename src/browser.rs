@@ -11,6 +11,7 @@ mod listening;
 mod locks;
 mod looking;
 mod polling;
+mod presence;
 mod sending;
 mod showing;
 mod socket;
@@ -19,6 +20,7 @@ mod tabs;
 
 pub(crate) use listening::{listen, report, why};
 pub(crate) use looking::{dismiss_notices, notices};
+pub(crate) use presence::{enter, focus, leave_place, presence, take_place, typed};
 pub(crate) use sending::{decide, edit, mutate, redo, undo};
 pub(crate) use showing::{
     Observer, adopt, ensure, holds, invalidate, is_pending, keep_live, keep_ready, learn, outbox, prefetch, retry, view,
@@ -30,7 +32,7 @@ use crate::hooks::{Connection, Refusal, Reports, VitalSigns};
 use crate::key::{OrganizationId, PersonId, QueryKey};
 use crate::notices::{Notice, Notices};
 use crate::overlay::MutationId;
-use crate::presence::Presence;
+use crate::sight::InView;
 use crate::switchboard::Switchboard;
 use crate::tabs::{Sending, Tabs, Word};
 use crate::trace::What;
@@ -43,6 +45,7 @@ use leptos::wasm_bindgen::JsCast;
 use leptos::wasm_bindgen::prelude::Closure;
 use listening::Listening;
 use polling::Questions;
+use presence::Here;
 use socket::Socket;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -67,7 +70,8 @@ struct Driver {
     outbox: ArcRwSignal<Vec<Waiting>>,
     is_kept: ArcRwSignal<Option<bool>>,
     reports: RefCell<Option<Reports>>,
-    presence: RefCell<Presence>,
+    in_view: RefCell<InView>,
+    here: Here,
     notices: RefCell<Notices>,
     /// Of `notices` what is shown.
     noticed: ArcRwSignal<Vec<Notice>>,
@@ -108,7 +112,8 @@ thread_local! {
         outbox: ArcRwSignal::new(Vec::new()),
         is_kept: ArcRwSignal::new(None),
         reports: RefCell::default(),
-        presence: RefCell::default(),
+        in_view: RefCell::default(),
+        here: Here::default(),
         notices: RefCell::default(),
         noticed: ArcRwSignal::new(Vec::new()),
         listening: Listening::default(),

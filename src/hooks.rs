@@ -6,11 +6,13 @@
 //! something to show.
 
 mod pages;
+mod presence;
 mod query;
 #[cfg(not(feature = "browser"))]
 mod request_cache;
 
 pub use pages::{End, LivePages, use_pages};
+pub use presence::{At, focus_field, type_in_field, use_place, use_presence};
 pub use query::{
     Ask, LiveQuery, invalidate, keep_ready, prefetch_list, prefetch_record, use_list, use_query, use_record,
 };

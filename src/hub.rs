@@ -11,6 +11,7 @@ pub(crate) mod missed;
 mod outgoing;
 mod outlet;
 pub(crate) mod polling;
+mod presence;
 pub(crate) mod registry;
 pub(crate) mod routing;
 mod schedule;
@@ -28,8 +29,10 @@ use crate::snapshot::{Epoch, Snapshot};
 use crate::sql::Database;
 use crate::wire::WatchNumber;
 use outlet::{Outlet, Standing};
+use presence::Lobby;
 use routing::{ConnectionId, RightsNow, Routing};
 use schedule::{Schedule, Shard};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -55,6 +58,7 @@ pub struct Hub {
     news: Box<[Arc<Notify>]>,
     /// Somebody has gone.
     gone: Notify,
+    lobby: Lobby,
     counters: Counters,
 }
 
@@ -97,6 +101,7 @@ impl Hub {
             state: Mutex::new(State { routing: Routing::default(), schedule: Schedule::new(shards) }),
             news: (0..shards).map(|_| Arc::default()).collect(),
             gone: Notify::new(),
+            lobby: Lobby::new(),
             counters: Counters::default(),
         });
         for (shard, news) in hub.news.iter().enumerate() {
@@ -145,6 +150,7 @@ impl Hub {
 
     /// Takes what the feed found. Waits for the database only where somebody's rights have changed, and not for long.
     pub async fn apply(&self, batch: Batch) {
+        self.end_presence(&batch);
         let asked = self.decide(|routing| routing.rights_to_ask(&self.registry, &batch));
         let rights = if asked.is_empty() || asked.len() > MOST_RIGHTS {
             RightsNow::new()
@@ -181,6 +187,17 @@ impl Hub {
         decided
     }
 
+    /// Lets the lobby decide, and wakes who writes to the connections that have news by it.
+    fn in_lobby<T>(&self, decide: impl FnOnce(&Lobby) -> (T, BTreeSet<ConnectionId>)) -> T {
+        let (decided, woken) = decide(&self.lobby);
+        if !woken.is_empty() {
+            let shards: BTreeSet<Shard> =
+                self.with_state(|state| woken.into_iter().filter_map(|id| state.schedule.wake_for(id)).collect());
+            self.wake(shards);
+        }
+        decided
+    }
+
     fn wake(&self, shards: impl IntoIterator<Item = Shard>) {
         shards.into_iter().filter_map(|shard| self.news.get(shard)).for_each(|news| news.notify_one());
     }
@@ -195,6 +212,7 @@ impl Hub {
             let id = routing.attach(person, session);
             (id, schedule.attach(id, outlet, Instant::now()))
         });
+        self.in_lobby(|lobby| lobby.attach(id, person, session));
         self.wake([shard]);
         id
     }
@@ -204,6 +222,7 @@ impl Hub {
             routing.detach(id);
             schedule.detach(id);
         });
+        self.in_lobby(|lobby| lobby.detach(id));
         self.gone.notify_waiters();
     }
 
@@ -229,7 +248,10 @@ impl Hub {
     async fn check_session(&self, session: Uuid) {
         match self.loaders.sessions.load(session).await {
             Ok(true) => {}
-            Ok(false) => self.decide(|routing| routing.end_session(session)),
+            Ok(false) => {
+                self.in_lobby(|lobby| lobby.end_session(session));
+                self.decide(|routing| routing.end_session(session));
+            }
             // It is asked again within a minute. The database is away: nothing is told meanwhile either.
             Err(error) => tracing::debug!(%error, "a session could not be looked at"),
         }

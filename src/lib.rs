@@ -6,7 +6,7 @@
 //! ([`snapshot::Snapshot::sees`]), not a guess. `ARCHITECTURE.md` tells the whole.
 //!
 //! What decides is pure and stands in [`snapshot`], [`key`], [`client`], [`overlay`], [`pages`], [`undo`], [`switchboard`],
-//! [`tabs`], [`leadership`], [`flights`], [`kept`], [`polling`], [`vigil`], [`presence`], [`notices`], [`trace`] and [`connection`]: values in, values out, no clock, no I/O. What acts is thin: `hooks` and `browser` in the page, `sql`, `feed` and `hub` on the
+//! [`tabs`], [`leadership`], [`flights`], [`kept`], [`polling`], [`vigil`], [`sight`], [`presence`], [`notices`], [`trace`] and [`connection`]: values in, values out, no clock, no I/O. What acts is thin: `hooks` and `browser` in the page, `sql`, `feed` and `hub` on the
 //! server, each behind a feature of its name.
 
 pub mod catalogue;
@@ -24,6 +24,7 @@ pub mod overlay;
 pub mod pages;
 pub mod polling;
 pub mod presence;
+pub mod sight;
 pub mod snapshot;
 pub mod switchboard;
 pub mod tabs;

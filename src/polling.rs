@@ -46,8 +46,8 @@ impl Polling {
                 }
             }
             ClientFrame::Unwatch { numbers } => self.watched.retain(|number, _| !numbers.contains(number)),
-            // Each question measures the way.
-            ClientFrame::Ping { .. } => {}
+            // Each question measures the way; and where nobody tells in between, nobody is there.
+            ClientFrame::Ping { .. } | ClientFrame::Presence(_) => {}
         }
     }
 
@@ -102,7 +102,8 @@ impl Polling {
                     }
                 }
             }
-            ServerFrame::Hello { .. } | ServerFrame::Pong { .. } | ServerFrame::Error(_) => {}
+            ServerFrame::Hello { .. } | ServerFrame::Pong { .. } | ServerFrame::Presence(_) | ServerFrame::Error(_) => {
+            }
         }
     }
 

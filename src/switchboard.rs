@@ -5,8 +5,9 @@
 //! what has been told of it since, and answers a tab that comes later from that, as the server would.
 
 use crate::key::{OrganizationId, WireKey};
+use crate::presence::Rosters;
 use crate::snapshot::{Epoch, Snapshot, Stamp, Xid};
-use crate::wire::{ClientFrame, Refused, Rights, ServerFrame, Stale, Tick, Watch, WatchNumber};
+use crate::wire::{ClientFrame, Refused, Rights, ServerFrame, Stale, Tick, Watch, WatchNumber, Whereabouts};
 use std::collections::HashMap;
 
 crate::id!(
@@ -54,6 +55,7 @@ pub struct Switchboard {
     lines: HashMap<WatchNumber, Line>,
     by_key: HashMap<String, WatchNumber>,
     last: WatchNumber,
+    rosters: Rosters,
     passing: Vec<Passing>,
 }
 
@@ -97,12 +99,24 @@ impl Switchboard {
                 self.unwatch(|watcher| watcher.tab == tab && numbers.contains(&watcher.number))
             }
             ClientFrame::Ping { at } => self.passing.push(Passing::Down(tab, ServerFrame::Pong { at })),
+            // What cannot be said now the tab says again when there is a connection.
+            ClientFrame::Presence(_) if !self.is_connected => {}
+            ClientFrame::Presence(whereabouts) => {
+                let whole = self.rosters.says(tab, whereabouts.organization);
+                self.passing.extend(whole.map(|whole| Passing::Down(tab, ServerFrame::Presence(whole))));
+                let named = Whereabouts { tab: tab.0, ..whereabouts };
+                self.passing.push(Passing::Up(ClientFrame::Presence(named)));
+            }
         }
     }
 
     /// The tab is closed.
     pub fn gone(&mut self, tab: TabId) {
         self.unwatch(|watcher| watcher.tab == tab);
+        if self.rosters.gone(tab) {
+            let nowhere = Whereabouts { tab: tab.0, organization: None, place: None, ago: 0 };
+            self.passing.push(Passing::Up(ClientFrame::Presence(nowhere)));
+        }
     }
 
     /// The connection to the server is lost: the tabs ask anew when there is another.
@@ -189,6 +203,11 @@ impl Switchboard {
                     let frame = ServerFrame::Rights { organizations: organizations.clone() };
                     self.passing.push(Passing::Down(*tab, frame));
                 }
+            }
+            ServerFrame::Presence(told) => {
+                let tabs = self.rosters.hears(&told);
+                let down = |tab| Passing::Down(tab, ServerFrame::Presence(told.clone()));
+                self.passing.extend(tabs.into_iter().map(down));
             }
             // These concern the connection itself, which is the leading tab's.
             ServerFrame::Hello { .. } | ServerFrame::Pong { .. } | ServerFrame::Error(_) => {}
@@ -429,6 +448,28 @@ mod tests {
         board.heard(rights.clone(), &[tab(1), tab(2)]);
         assert_eq!(told(&mut board, tab(2)), [rights]);
         assert_eq!(board.watched(), 0);
+    }
+
+    #[test]
+    fn a_tab_that_is_closed_is_said_to_be_nowhere_and_who_was_told_of_is_told_to_those_that_come() {
+        use crate::wire::{Here, Presence};
+        let mut board = connected();
+        let at = |tab: u128, organization| {
+            ClientFrame::Presence(Whereabouts { tab: Uuid::from_u128(tab), organization, place: None, ago: 0 })
+        };
+        board.said(tab(1), at(0, Some(organization())));
+        assert_eq!(up(&mut board), [at(1, Some(organization()))], "under the tab's own name");
+        let here = vec![Here { person: crate::PersonId(Uuid::from_u128(3)), place: None }];
+        let (left, others) = (vec![], 0);
+        let whole =
+            ServerFrame::Presence(Presence { organization: organization(), is_whole: true, here, left, others });
+        board.heard(whole.clone(), &[tab(1), tab(2)]);
+        assert_eq!(told(&mut board, tab(2)), [], "it is not there");
+        board.said(tab(2), at(0, Some(organization())));
+        assert_eq!(told(&mut board, tab(2)), [whole]);
+        board.gone(tab(1));
+        board.gone(tab(1));
+        assert_eq!(up(&mut board), [at(1, None)]);
     }
 
     // Found by the simulator, seed 35: a tab asked while the connection was being lost, the question went nowhere, and

@@ -11,7 +11,7 @@ use crate::found::Found;
 use crate::key::OrganizationId;
 use crate::leadership::{Allegiance, Leadership, Standing};
 use crate::overlay::{ErasedMutation, MutationId};
-use crate::presence::Sight;
+use crate::sight::Sight;
 use crate::snapshot::{Stamp, Xid};
 use crate::switchboard::TabId;
 use crate::vigil::{Looked, Step, Vigil};

@@ -7,6 +7,7 @@ use crate::overlay::MutationId;
 use crate::snapshot::{Epoch, Snapshot, Stamp, Xid};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 /// The WebSocket subprotocol; its name carries the version.
 pub const PROTOCOL: &str = "millstream.v1";
@@ -87,7 +88,7 @@ pub type WatchNumber = u32;
 
 /// A frame from the client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", try_from = "ClientFrameRead")]
 pub enum ClientFrame {
     Watch {
         keys: Vec<Watch>,
@@ -99,6 +100,121 @@ pub enum ClientFrame {
     Ping {
         at: u64,
     },
+    /// Where the person is in one of the windows that share this connection.
+    Presence(Whereabouts),
+}
+
+/// A [`ClientFrame`] as it is read, for the reason that a [`FrameRead`] has: tabs read what other tabs say to the server.
+#[derive(Deserialize)]
+struct ClientFrameRead {
+    #[serde(rename = "type")]
+    kind: ClientFrameKind,
+    keys: Option<Vec<Watch>>,
+    numbers: Option<Vec<WatchNumber>>,
+    at: Option<u64>,
+    #[serde(default)]
+    tab: Uuid,
+    organization: Option<OrganizationId>,
+    place: Option<Place>,
+    #[serde(default)]
+    ago: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ClientFrameKind {
+    Watch,
+    Unwatch,
+    Ping,
+    Presence,
+}
+
+impl TryFrom<ClientFrameRead> for ClientFrame {
+    type Error = &'static str;
+
+    fn try_from(read: ClientFrameRead) -> Result<Self, &'static str> {
+        let ClientFrameRead { kind, keys, numbers, at, tab, organization, place, ago } = read;
+        Ok(match kind {
+            ClientFrameKind::Watch => Self::Watch { keys: keys.ok_or("missing field `keys`")? },
+            ClientFrameKind::Unwatch => Self::Unwatch { numbers: numbers.ok_or("missing field `numbers`")? },
+            ClientFrameKind::Ping => Self::Ping { at: at.ok_or("missing field `at`")? },
+            ClientFrameKind::Presence => Self::Presence(Whereabouts { tab, organization, place, ago }),
+        })
+    }
+}
+
+/// Where the person is in one tab. It holds for [`PRESENT_FOR`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Whereabouts {
+    /// The client's own name for the tab.
+    #[serde(skip_serializing_if = "Uuid::is_nil")]
+    pub tab: Uuid,
+    /// None where the person does not look at the tab.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization: Option<OrganizationId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// So many milliseconds ago the person last turned to it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ago: u32,
+}
+
+/// So many milliseconds after what was said last of a tab nobody is taken to be there any more.
+pub const PRESENT_FOR: u32 = 7_500;
+/// So often (in milliseconds) it is said again.
+pub const SAY_PRESENT_EVERY: u32 = 2_500;
+/// The most bytes of a field's name.
+pub const LONGEST_FIELD: usize = 64;
+
+/// What a person has before them, as others may be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// A live table; without a record, a list of it.
+    pub table: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Uuid>,
+    /// Of the record, which has the focus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// Something is being typed there.
+    #[serde(default, rename = "typing", skip_serializing_if = "is_false")]
+    pub is_typing: bool,
+}
+
+/// Who else is in an organization, and where: what changed since the last such frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Presence {
+    pub organization: OrganizationId,
+    /// What was told before is forgotten.
+    #[serde(rename = "whole", skip_serializing_if = "is_false")]
+    pub is_whole: bool,
+    /// Who came or moved.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub here: Vec<Here>,
+    /// Who left, or is not named any more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<PersonId>,
+    /// How many more there are than are named.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub others: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Here {
+    pub person: PersonId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+// serde hands over references.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(what: &bool) -> bool {
+    !what
 }
 
 /// A key to be watched, with the stamp of the value that the client holds.
@@ -161,6 +277,7 @@ pub enum ServerFrame {
     Pong {
         at: u64,
     },
+    Presence(Presence),
     /// The client's frame was refused; the connection goes on.
     Error(ApiError),
 }
@@ -187,6 +304,15 @@ struct FrameRead {
     mutations: Vec<Passed>,
     #[serde(default)]
     spread: u32,
+    organization: Option<OrganizationId>,
+    #[serde(default, rename = "whole")]
+    is_whole: bool,
+    #[serde(default)]
+    here: Vec<Here>,
+    #[serde(default)]
+    left: Vec<PersonId>,
+    #[serde(default)]
+    others: u32,
 }
 
 #[derive(Deserialize)]
@@ -196,6 +322,7 @@ enum FrameKind {
     Tick,
     Rights,
     Pong,
+    Presence,
     Error,
 }
 
@@ -203,7 +330,7 @@ impl TryFrom<FrameRead> for ServerFrame {
     type Error = &'static str;
 
     fn try_from(read: FrameRead) -> Result<Self, &'static str> {
-        let FrameRead { stale, watching, refused, mutations, spread, .. } = read;
+        let FrameRead { stale, watching, refused, mutations, spread, is_whole, here, left, others, .. } = read;
         Ok(match read.kind {
             FrameKind::Hello => Self::Hello { person: read.person.ok_or("a hello without a person")? },
             FrameKind::Tick => {
@@ -214,6 +341,10 @@ impl TryFrom<FrameRead> for ServerFrame {
                 Self::Rights { organizations: read.organizations.ok_or("rights without organizations")? }
             }
             FrameKind::Pong => Self::Pong { at: read.at.ok_or("a pong without its number")? },
+            FrameKind::Presence => {
+                let organization = read.organization.ok_or("a presence without its organization")?;
+                Self::Presence(Presence { organization, is_whole, here, left, others })
+            }
             FrameKind::Error => Self::Error(read.error.ok_or("an error without what it is")?.into()),
         })
     }
@@ -249,11 +380,6 @@ impl Tick {
         let (stale, watching, refused, mutations) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Self { cursor, epoch, stale, watching, refused, mutations, spread: 0 }
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
 }
 
 /// A mutation that has been carried out, by which transaction.
@@ -349,13 +475,13 @@ mod tests {
                 keys: vec![Watch {
                     number: 1,
                     key: WireKey {
-                        organization: OrganizationId(uuid::Uuid::from_u128(1)),
+                        organization: OrganizationId(Uuid::from_u128(1)),
                         table: "orders".to_owned(),
                         list: None,
-                        record: Some(uuid::Uuid::from_u128(1)),
+                        record: Some(Uuid::from_u128(1)),
                     },
                     snapshot: "7:9:8".parse().expect("a snapshot"),
-                    epoch: Epoch(uuid::Uuid::from_u128(1)),
+                    epoch: Epoch(Uuid::from_u128(1)),
                 }],
             },
             &format!(
@@ -363,9 +489,9 @@ mod tests {
             ),
         );
         let narrowed = Rights {
-            organization: OrganizationId(uuid::Uuid::from_u128(1)),
+            organization: OrganizationId(Uuid::from_u128(1)),
             standing: Standing::Narrowed,
-            by: Some(By { xids: vec![Xid(7)], epoch: Epoch(uuid::Uuid::from_u128(1)) }),
+            by: Some(By { xids: vec![Xid(7)], epoch: Epoch(Uuid::from_u128(1)) }),
         };
         stands_as(
             &ServerFrame::Rights { organizations: vec![narrowed] },
@@ -377,9 +503,61 @@ mod tests {
     }
 
     #[test]
+    fn presence_stands_on_the_wire_as_the_protocol_says() {
+        const TWO: &str = "00000000-0000-0000-0000-000000000002";
+        let [one, two, three] = [1, 2, 3].map(Uuid::from_u128);
+        let organization = OrganizationId(one);
+        let place = Place {
+            table: "sales_orders".to_owned(),
+            record: Some(one),
+            field: Some("title".to_owned()),
+            is_typing: true,
+        };
+        let place_json = format!(r#"{{"table":"sales_orders","record":"{ONE}","field":"title","typing":true}}"#);
+        stands_as(
+            &ClientFrame::Presence(Whereabouts {
+                tab: one,
+                organization: Some(organization),
+                place: Some(place.clone()),
+                ago: 1200,
+            }),
+            &format!(r#"{{"type":"presence","tab":"{ONE}","organization":"{ONE}","place":{place_json},"ago":1200}}"#),
+        );
+        stands_as(
+            &ClientFrame::Presence(Whereabouts { tab: one, organization: None, place: None, ago: 0 }),
+            &format!(r#"{{"type":"presence","tab":"{ONE}"}}"#),
+        );
+        let here = |person, place| Here { person: PersonId(person), place };
+        stands_as(
+            &ServerFrame::Presence(Presence {
+                organization,
+                is_whole: true,
+                here: vec![here(one, Some(place)), here(two, None)],
+                left: vec![],
+                others: 3,
+            }),
+            &format!(
+                r#"{{"type":"presence","organization":"{ONE}","whole":true,"here":[{{"person":"{ONE}","place":{place_json}}},{{"person":"{TWO}"}}],"others":3}}"#
+            ),
+        );
+        stands_as(
+            &ServerFrame::Presence(Presence {
+                organization,
+                is_whole: false,
+                here: vec![here(three, None)],
+                left: vec![PersonId(one)],
+                others: 0,
+            }),
+            &format!(
+                r#"{{"type":"presence","organization":"{ONE}","here":[{{"person":"00000000-0000-0000-0000-000000000003"}}],"left":["{ONE}"]}}"#
+            ),
+        );
+    }
+
+    #[test]
     fn a_question_by_http_and_its_answer_stand_as_the_protocol_says() {
-        let organization = OrganizationId(uuid::Uuid::from_u128(1));
-        let epoch = Epoch(uuid::Uuid::from_u128(1));
+        let organization = OrganizationId(Uuid::from_u128(1));
+        let epoch = Epoch(Uuid::from_u128(1));
         let key = |list, record| WireKey { organization, table: "orders".to_owned(), list, record };
         let question = Question {
             cursor: Some("7:9:8".parse().expect("a snapshot")),

@@ -12,6 +12,7 @@ pub fn registry() -> Registry {
         .sessions("sessions")
         .rights("memberships")
         .rights("role_permissions")
+        .presence(Module::Members.name())
         .list::<Members>(Module::Members.name())
         .list::<Customers>(Module::Customers.name())
         .list::<Orders>(Module::Sales.name())

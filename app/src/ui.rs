@@ -11,6 +11,7 @@ pub mod gone;
 pub mod icon;
 pub mod intent;
 pub mod person;
+pub mod presence;
 pub mod reports;
 pub mod rows;
 #[cfg(feature = "hydrate")]

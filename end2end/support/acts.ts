@@ -67,3 +67,12 @@ export async function scrollUntil(screen: Screen, says: RegExp): Promise<void> {
     await expect(screen.page.getByRole('navigation', { name: 'Pages' }).getByText(says)).toBeVisible({ timeout: 500 });
   }).toPass();
 }
+
+/** The person turns to the tab, or away from it, as far as the page can tell. */
+export async function turn(screen: Screen, visibility: 'visible' | 'hidden'): Promise<void> {
+  await screen.page.evaluate((visibility) => {
+    Object.defineProperty(document, 'hidden', { configurable: true, get: () => visibility === 'hidden' });
+    Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => visibility });
+    document.dispatchEvent(new Event('visibilitychange', { bubbles: true }));
+  }, visibility);
+}

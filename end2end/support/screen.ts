@@ -20,13 +20,13 @@ export interface WatchedKey {
 }
 
 export interface ClientFrame {
-  type: 'watch' | 'unwatch' | 'ping';
+  type: 'watch' | 'unwatch' | 'ping' | 'presence';
   keys?: WatchedKey[];
   numbers?: number[];
 }
 
 export interface ServerFrame {
-  type: 'hello' | 'tick' | 'rights' | 'pong' | 'error';
+  type: 'hello' | 'tick' | 'rights' | 'pong' | 'presence' | 'error';
   cursor?: string;
   epoch?: string;
   stale?: { number: number; xids?: number[] }[];

@@ -2,7 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 import type { Locator } from '@playwright/test';
-import { rename, title } from '../support/acts';
+import { rename, title, turn } from '../support/acts';
 import type { Company, Order, Person } from '../support/company';
 import { psql } from '../support/database';
 import { openOnLine } from '../support/line';
@@ -14,14 +14,6 @@ const line = (screen: Screen): Locator => screen.page.getByRole('region', { name
 function renames(who: Person, company: Company, order: Order, to: string): Promise<unknown> {
   const changes = { title: { from: order.title, to } };
   return who.does('orders/update', { organization: company.id, id: order.id, mutation_id: randomUUID(), changes });
-}
-
-/** The person turns away from the tab, or to it. */
-async function turn(screen: Screen, hidden: boolean): Promise<void> {
-  await screen.page.evaluate((hidden) => {
-    Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
-    document.dispatchEvent(new Event('visibilitychange', { bubbles: true }));
-  }, hidden);
 }
 
 test('after a cut one line says what others changed, with the list, and takes no focus', async ({ company, open }) => {
@@ -123,21 +115,21 @@ test('who turns from one tab to another is not away, and of a long absence one t
     for (const tab of [first, second]) await tab.page.clock.setFixedTime(start + hours * hour);
   };
   await later(0);
-  await turn(first, true);
+  await turn(first, 'hidden');
   await renames(company.ben, company, order, 'Gears of Ben');
   for (const tab of [first, second]) await expect(tab.row('Gears of Ben')).toBeVisible();
   await later(1);
-  await turn(first, false);
-  await turn(second, true);
+  await turn(first, 'visible');
+  await turn(second, 'hidden');
   await expect(line(first), 'the other tab was looked at').toHaveCount(0);
 
-  await turn(first, true);
+  await turn(first, 'hidden');
   await renames(company.ben, company, { ...order, title: 'Gears of Ben' }, 'Gears overnight');
   for (const tab of [first, second]) await expect(tab.row('Gears overnight')).toBeVisible();
   await later(9);
-  await turn(first, false);
+  await turn(first, 'visible');
   await expect(line(first)).toContainText('1 change while you were away');
-  await turn(second, false);
+  await turn(second, 'visible');
   await second.connected();
   await expect(line(second), 'told in the first').toHaveCount(0);
 });

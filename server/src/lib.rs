@@ -11,6 +11,7 @@ mod forgetting;
 mod live;
 mod metrics;
 mod offline;
+mod presence;
 pub mod private_postgres;
 mod probes;
 mod rate_limit;

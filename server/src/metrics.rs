@@ -98,6 +98,11 @@ impl Collector for Standing {
                 load.blocked as f64,
             ),
             (
+                "millstream_present",
+                "People who are present in their organizations, on any server",
+                self.hub.present() as f64,
+            ),
+            (
                 "millstream_feed_lag_seconds",
                 "Time since the feed's last successful step",
                 self.pulse.lag().as_secs_f64(),

@@ -5,6 +5,7 @@ use crate::configuration::{Configuration, Cookies, Demo};
 use crate::demo;
 use crate::feeding::{self, Pulse};
 use crate::metrics::Metrics;
+use crate::presence;
 use crate::private_postgres::{self, PrivatePostgres};
 use crate::rate_limit::Limits;
 use crate::roles::{connect_owner, open_pools, owner_options};
@@ -136,6 +137,7 @@ pub struct Running {
     shutdown: Shutdown,
     web: JoinHandle<()>,
     feed: JoinHandle<()>,
+    presence: JoinHandle<()>,
     housekeeping: JoinHandle<()>,
     postgres: Option<PrivatePostgres>,
 }
@@ -222,6 +224,7 @@ async fn start_over(
     let feed = feeding::begin(database.feed.clone(), &hub, &pulse).await.map_err(BootError::Feed)?;
     let feed =
         tokio::spawn(feeding::run(feed, hub.clone(), database.committed.clone(), pulse.clone(), stopping.clone()));
+    let presence = tokio::spawn(presence::run(hub.clone(), database.feed.clone(), stopping.clone()));
     let kept = Kept { events: configuration.events_kept, mutations: configuration.mutations_kept };
     let housekeeping = tokio::spawn(schema::keep_house_hourly(owner, kept, stopping.clone()));
     let web = tokio::spawn(serving::serve(listener, router.clone(), serving::Bounds::default(), stopping));
@@ -235,6 +238,7 @@ async fn start_over(
         shutdown,
         web,
         feed,
+        presence,
         housekeeping,
         postgres: None,
     })
@@ -259,7 +263,7 @@ impl Running {
         if tokio::time::timeout(GOODBYE_BOUND, self.hub.empty()).await.is_err() {
             tracing::info!("some clients did not take their goodbye in {} s and were cut", GOODBYE_BOUND.as_secs());
         }
-        for task in [self.feed, self.housekeeping] {
+        for task in [self.feed, self.presence, self.housekeeping] {
             if let Err(error) = task.await {
                 tracing::warn!(%error, "a task had ended before its time");
             }

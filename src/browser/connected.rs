@@ -2,7 +2,7 @@
 
 use super::{Driver, now, polling};
 use crate::client::Client;
-use crate::connection::State;
+use crate::connection::{State, Way};
 use crate::switchboard::{Passing, Switchboard};
 use crate::tabs::{Sending, Tabs, Word};
 use crate::trace::What;
@@ -46,6 +46,7 @@ impl Driver {
                 self.line.with(changed);
                 self.act(|client| client.rights_changed(organizations));
             }
+            ServerFrame::Presence(told) => self.told_who_is_here(&told),
             // These end at the leader's socket.
             ServerFrame::Hello { .. } | ServerFrame::Pong { .. } | ServerFrame::Error(_) => {}
         }
@@ -69,6 +70,9 @@ impl Driver {
         }
         if is_another && state.way().is_some() {
             self.act(Client::connected);
+        }
+        if is_another {
+            self.is_connected_to_others(state.way() == Some(Way::Socket));
         }
         if state == State::Refused {
             self.report(|reports| (reports.signed_out)(()));

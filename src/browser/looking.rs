@@ -2,7 +2,7 @@
 
 use super::{Driver, driver, now};
 use crate::notices::Notice;
-use crate::presence::Sight;
+use crate::sight::Sight;
 use crate::tabs::Word;
 use leptos::prelude::*;
 use std::rc::Rc;
@@ -14,6 +14,7 @@ pub(super) fn start() {
     let _ = window_event_listener_untyped("visibilitychange", |_| super::driver().turned(in_view()));
     let _ = window_event_listener_untyped("pagehide", |_| super::driver().turned(Sight::LooksAway));
     let _ = window_event_listener_untyped("pageshow", |_| super::driver().turned(in_view()));
+    let _ = window_event_listener_untyped("focus", |_| super::driver().is_looked_at_here(in_view()));
     driver.turned(in_view());
     driver.line.say(Word::WhoLooks);
 }
@@ -27,6 +28,7 @@ impl Driver {
     fn turned(self: &Rc<Self>, sight: Sight) {
         self.say_sight(sight);
         self.looks(self.line.me, sight);
+        self.is_looked_at_here(sight);
         if sight == Sight::Looks {
             self.tell_notices();
         }
@@ -38,11 +40,11 @@ impl Driver {
     }
 
     pub(super) fn own_sight(&self) -> Sight {
-        if self.presence.borrow().looks_at(self.line.me) { Sight::Looks } else { Sight::LooksAway }
+        if self.in_view.borrow().looks_at(self.line.me) { Sight::Looks } else { Sight::LooksAway }
     }
 
     pub(super) fn looks(self: &Rc<Self>, tab: crate::switchboard::TabId, sight: Sight) {
-        let turned = self.presence.borrow_mut().note(tab, sight);
+        let turned = self.in_view.borrow_mut().note(tab, sight);
         match turned {
             Some(Sight::Looks) => self.act(|client| client.seen(now())),
             Some(Sight::LooksAway) => self.act(|client| client.unseen(now())),

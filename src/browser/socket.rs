@@ -239,7 +239,7 @@ pub(super) fn heard(frame: ServerFrame) {
             happened(Event::Hello);
             driver.socket.send(&ClientFrame::Ping { at: now() });
         }
-        ServerFrame::Tick(_) | ServerFrame::Rights { .. } => {
+        ServerFrame::Tick(_) | ServerFrame::Rights { .. } | ServerFrame::Presence(_) => {
             let tabs = driver.line.with(|tabs| Tabs::all(tabs));
             driver.on_board(|board| board.heard(frame, &tabs));
         }

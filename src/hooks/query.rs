@@ -233,18 +233,23 @@ fn prefetch(key: QueryKey, codec: Codec) {
 }
 
 /// Holds a list live in the cache, and on this device, for as long as the component lives, without showing it: what is
-/// looked up everywhere is then there at once, offline too.
+/// looked up everywhere is then there at once, offline too. Gives what there is of it; nothing on the server, so it is for what
+/// the page that the server sends does without.
 pub fn keep_ready<L: ListQuery>(
     organization: impl Fn() -> OrganizationId + Send + Sync + 'static,
     parameters: impl Ask<L::Parameters>,
-) {
+) -> Signal<Option<Arc<L::List>>> {
     #[cfg(feature = "browser")]
     {
         let key = Memo::new(move |_| Some(L::list_key(organization(), &parameters.ask()?)));
         crate::browser::keep_ready(key, Codec::list::<L>());
+        Signal::derive(move || shown::<L::List>(&key.get()?).data)
     }
     #[cfg(not(feature = "browser"))]
-    drop((organization, parameters));
+    {
+        drop((organization, parameters));
+        Signal::derive(|| None)
+    }
 }
 
 /// Whether the value of the key before stands in until the first of the new one.

@@ -1,6 +1,7 @@
 //! What can be watched: the live tables as declared in Rust, and which tables decide rights.
 
 use super::missed::Candidate;
+use super::presence::room::Sees;
 use crate::error::{ApiError, Kind};
 use crate::key::{Condition, Dependency, Facet, OrganizationId, QueryKey, Shape, WireKey};
 use crate::live::{ListQuery, RecordQuery};
@@ -17,6 +18,8 @@ pub struct Registry {
     reads: BTreeSet<&'static str>,
     rights_tables: Vec<&'static str>,
     session_table: &'static str,
+    /// Who may see it is told who is there.
+    presence_module: Option<&'static str>,
 }
 
 struct Table {
@@ -78,6 +81,12 @@ impl Registry {
         self
     }
 
+    /// Who may see `module`, and whose sight is not narrowed, is told who else is in an organization; without it nobody is.
+    pub fn presence(mut self, module: &'static str) -> Self {
+        self.presence_module = Some(module);
+        self
+    }
+
     /// The list of a live table, seen by whom may see `module`.
     ///
     /// # Panics
@@ -119,6 +128,20 @@ impl Registry {
 
     pub(crate) fn decides_rights(&self, table: &str) -> bool {
         self.rights_tables.contains(&table)
+    }
+
+    /// What these rights mean for presence.
+    pub(crate) fn sees(&self, rights: &WatchRights) -> Sees {
+        let may_see = |module: &str| rights.modules.contains(module);
+        let seen = self.tables.iter().filter(|(_, table)| may_see(table.module)).map(|(name, _)| *name);
+        let tables: BTreeSet<_> = seen.collect();
+        let narrowed = tables.iter().filter(|name| rights.only.contains_key(**name)).copied().collect();
+        Sees { is_told: rights.only.is_empty() && self.presence_module.is_some_and(may_see), tables, narrowed }
+    }
+
+    /// The name of a live table, as it is known here.
+    pub(crate) fn known(&self, table: &str) -> Option<&'static str> {
+        self.tables.get_key_value(table).map(|(name, _)| *name)
     }
 
     pub(crate) fn is_session_table(&self, table: &str) -> bool {
@@ -202,6 +225,30 @@ mod tests {
             ((*table).to_owned(), Only { facet: "customer_id".to_owned(), values })
         });
         WatchRights { modules: modules.iter().map(|module| (*module).to_owned()).collect(), only: only.collect() }
+    }
+
+    #[test]
+    fn who_is_there_is_told_to_those_who_see_the_members_and_all_of_what_they_see() {
+        let registry = || {
+            let mut registry = Registry::default();
+            registry.table("orders", "sales");
+            registry.table("projects", "projects");
+            registry
+        };
+        let tables = |names: &[&'static str]| names.iter().copied().collect::<BTreeSet<_>>();
+        for (rights, is_told, seen, narrowed) in [
+            (rights(&["members", "sales", "projects"], &[]), true, &["orders", "projects"][..], &[][..]),
+            (rights(&["members"], &[]), true, &[], &[]),
+            (rights(&["sales"], &[]), false, &["orders"], &[]),
+            (rights(&[], &[]), false, &[], &[]),
+            (rights(&["members", "sales"], &[("orders", &[1])]), false, &["orders"], &["orders"]),
+            // Narrowed in what it does not see either.
+            (rights(&["members", "sales"], &[("customers", &[])]), false, &["orders"], &[]),
+        ] {
+            let sees = Sees { is_told, tables: tables(seen), narrowed: tables(narrowed) };
+            assert_eq!(registry().presence("members").sees(&rights), sees, "{rights:?}");
+            assert!(!registry().sees(&rights).is_told, "without a word of the product nobody is told");
+        }
     }
 
     #[test]

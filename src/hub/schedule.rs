@@ -34,6 +34,8 @@ struct Line<O> {
     is_blocked: bool,
     /// Its cursor is news.
     is_heartbeat: bool,
+    /// What it has to be told is not all the routing's.
+    is_asked_elsewhere: bool,
 }
 
 #[derive(Default)]
@@ -51,6 +53,8 @@ pub(super) enum Next<O> {
         id: ConnectionId,
         outlet: O,
         is_heartbeat: bool,
+        /// It was woken by [`Schedule::wake_for`].
+        is_asked_elsewhere: bool,
     },
     /// Nothing before this, unless something happens.
     Wait(Option<Instant>),
@@ -67,7 +71,8 @@ impl<O: Clone> Schedule<O> {
 
     /// Its first tick is due at once. Gives who writes to it.
     pub(super) fn attach(&mut self, id: ConnectionId, outlet: O, now: Instant) -> Shard {
-        let line = Line { outlet, next: now, is_queued: false, is_blocked: false, is_heartbeat: true };
+        let (is_queued, is_blocked, is_heartbeat, is_asked_elsewhere) = (false, false, true, false);
+        let line = Line { outlet, next: now, is_queued, is_blocked, is_heartbeat, is_asked_elsewhere };
         self.lines.insert(id, line);
         let shard = self.shard(id);
         self.queues[shard].heartbeats.push_back((now + HEARTBEAT, id));
@@ -95,6 +100,12 @@ impl<O: Clone> Schedule<O> {
         line.is_queued = true;
         self.queues[shard].due.push_back(id);
         Some(shard)
+    }
+
+    /// The same, with news that the routing does not know of.
+    pub(super) fn wake_for(&mut self, id: ConnectionId) -> Option<Shard> {
+        self.lines.get_mut(&id)?.is_asked_elsewhere = true;
+        self.wake(id)
     }
 
     /// What was written to the connection has not all gone.
@@ -153,7 +164,8 @@ impl<O: Clone> Schedule<O> {
             }
             line.next = now + COALESCE;
             let is_heartbeat = std::mem::take(&mut line.is_heartbeat);
-            return Next::Write { id, outlet: line.outlet.clone(), is_heartbeat };
+            let is_asked_elsewhere = std::mem::take(&mut line.is_asked_elsewhere);
+            return Next::Write { id, outlet: line.outlet.clone(), is_heartbeat, is_asked_elsewhere };
         }
         let times = [queue.later.peek().map(|Reverse((at, _))| *at), queue.heartbeats.front().map(|(at, _)| *at)];
         Next::Wait(times.into_iter().flatten().min())

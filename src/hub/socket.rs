@@ -158,6 +158,9 @@ impl Socket {
                 self.hub.unwatch(self.id, &numbers);
                 Ok(())
             }
+            Ok(ClientFrame::Presence(whereabouts)) => {
+                self.hub.presence(self.id, whereabouts).map_or(Ok(()), |refused| self.reply(&refused))
+            }
             Ok(ClientFrame::Ping { at }) => self.reply(&ServerFrame::Pong { at }),
             Err(why) => {
                 let why = format!("This frame cannot be read: {why}.");

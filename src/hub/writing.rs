@@ -50,11 +50,28 @@ struct Turn {
     id: ConnectionId,
     outlet: Arc<Outlet>,
     told: Told,
+    /// The lobby has something for it too.
+    is_in_lobby: bool,
 }
 
 enum Told {
-    Alike(Arc<[u8]>),
+    /// And what comes after it.
+    Alike(Arc<[u8]>, Vec<ServerFrame>),
     Frames(Vec<ServerFrame>, Option<Close>),
+}
+
+impl Told {
+    /// With more to be told, unless the connection ends.
+    fn and(self, more: impl FnOnce() -> Vec<ServerFrame>) -> Self {
+        match self {
+            Told::Alike(bytes, _) => Told::Alike(bytes, more()),
+            Told::Frames(mut frames, None) => {
+                frames.extend(more());
+                Told::Frames(frames, None)
+            }
+            told @ Told::Frames(_, Some(_)) => told,
+        }
+    }
 }
 
 /// The tick that was made last, and of what.
@@ -69,9 +86,10 @@ impl Writer {
     fn write_some(&mut self, hub: &Hub, shard: Shard) -> Until {
         let now = Instant::now();
         let until = hub.with_state(|state| self.fill(state, shard, now));
-        for Turn { id, outlet, told } in self.turns.drain(..) {
+        for Turn { id, outlet, told, is_in_lobby } in self.turns.drain(..) {
+            let told = if is_in_lobby { told.and(|| hub.in_lobby(|lobby| lobby.take_frames(id))) } else { told };
             let frames = match &told {
-                Told::Alike(_) => 1,
+                Told::Alike(_, more) => 1 + more.len(),
                 Told::Frames(frames, _) => frames.len(),
             };
             hub.counters.frames.fetch_add(frames as u64, Ordering::Relaxed);
@@ -90,10 +108,10 @@ impl Writer {
     fn fill(&mut self, state: &mut State, shard: Shard, now: Instant) -> Until {
         while self.turns.len() < AT_ONCE {
             match state.schedule.next(shard, now) {
-                Next::Write { id, outlet, is_heartbeat } => {
-                    if let Some(told) = self.told(&mut state.routing, id, is_heartbeat) {
-                        self.turns.push(Turn { id, outlet, told });
-                    }
+                Next::Write { id, outlet, is_heartbeat, is_asked_elsewhere: is_in_lobby } => {
+                    let told = self.told(&mut state.routing, id, is_heartbeat);
+                    let told = told.or_else(|| is_in_lobby.then(|| Told::Frames(Vec::new(), None)));
+                    self.turns.extend(told.map(|told| Turn { id, outlet, told, is_in_lobby }));
                 }
                 Next::Wait(until) => return Until::Later(until),
             }
@@ -103,7 +121,7 @@ impl Writer {
 
     fn told(&mut self, routing: &mut Routing, id: ConnectionId, is_heartbeat: bool) -> Option<Told> {
         match routing.take_alike(id, is_heartbeat, |number, cursor, alike| self.alike(number, cursor, alike)) {
-            Some(Ok(bytes)) => Some(Told::Alike(bytes)),
+            Some(Ok(bytes)) => Some(Told::Alike(bytes, Vec::new())),
             Some(Err(error)) => {
                 tracing::error!(%error, "a frame could not be written as JSON");
                 // What it would have said is lost: the client comes back and asks.
@@ -132,18 +150,16 @@ impl Writer {
 
 /// Gives whether something of it waits for the kernel.
 fn send(outlet: &Outlet, told: Told) -> io::Result<bool> {
-    match told {
-        Told::Alike(bytes) => outlet.send(&bytes),
-        Told::Frames(frames, close) => {
-            let mut waits = false;
-            for frame in frames {
-                waits = outlet.send(&bytes(&frame)?)?;
-            }
-            match close {
-                Some(close) => outlet.close(close.code()),
-                None => Ok(waits),
-            }
-        }
+    let (mut waits, frames, close) = match told {
+        Told::Alike(bytes, more) => (outlet.send(&bytes)?, more, None),
+        Told::Frames(frames, close) => (false, frames, close),
+    };
+    for frame in frames {
+        waits = outlet.send(&bytes(&frame)?)?;
+    }
+    match close {
+        Some(close) => outlet.close(close.code()),
+        None => Ok(waits),
     }
 }
 

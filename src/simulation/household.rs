@@ -250,7 +250,7 @@ impl Household {
                 let tabs = self.member(place).tabs.all();
                 self.on_board(links, |board| board.heard(frame, &tabs))
             }
-            Down::Frame(ServerFrame::Pong { .. }) => Ok(Vec::new()),
+            Down::Frame(ServerFrame::Pong { .. } | ServerFrame::Presence(_)) => Ok(Vec::new()),
             Down::Frame(ServerFrame::Error(error)) => Err(format!("the server did not understand a frame: {error}")),
         }
     }
@@ -319,7 +319,7 @@ impl Leader {
                 }
             }
             ClientFrame::Unwatch { numbers } => self.watched.retain(|number, _| !numbers.contains(number)),
-            ClientFrame::Ping { .. } => {}
+            ClientFrame::Ping { .. } | ClientFrame::Presence(_) => {}
         }
         Ok(())
     }
@@ -333,7 +333,8 @@ impl Leader {
                 let ended: Vec<OrganizationId> = organizations.iter().map(|rights| rights.organization).collect();
                 self.watched.retain(|_, key| !ended.contains(&key.organization));
             }
-            ServerFrame::Hello { .. } | ServerFrame::Pong { .. } | ServerFrame::Error(_) => {}
+            ServerFrame::Hello { .. } | ServerFrame::Pong { .. } | ServerFrame::Presence(_) | ServerFrame::Error(_) => {
+            }
         }
     }
 }

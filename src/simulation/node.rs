@@ -247,7 +247,7 @@ impl Node {
                     routing.unwatch(connection, &numbers);
                     Handling::Nothing
                 }
-                Some(ClientFrame::Ping { .. }) | None => Handling::Nothing,
+                Some(ClientFrame::Ping { .. } | ClientFrame::Presence(_)) | None => Handling::Nothing,
             },
             Handling::Begun { watches } => version(routing, watches),
             Handling::Versioned { watches, version } => {

@@ -545,7 +545,7 @@ impl Tab {
                 self.watches.retain(|number, _| !numbers.contains(number));
                 self.unanswered.retain(|number| !numbers.contains(number));
             }
-            ClientFrame::Ping { .. } => {}
+            ClientFrame::Ping { .. } | ClientFrame::Presence(_) => {}
         }
         Ok(())
     }

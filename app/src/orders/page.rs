@@ -13,6 +13,7 @@ use crate::ui::editing::InPlace;
 use crate::ui::feedback::{failure, loading};
 use crate::ui::given_back::{GivenBack, Orphans, Which};
 use crate::ui::gone::Gone;
+use crate::ui::presence::{FieldMark, HereAtRecord, be_at_record};
 use crate::ui::shell::{Place, go};
 use crate::ui::time::{When, from_input};
 use crate::ui::tint::{Touch, use_tint};
@@ -21,7 +22,7 @@ use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
 use millstream::hooks::{LiveQuery, mutate, use_list, use_record};
 use millstream::live::NoParameters;
-use millstream::{Kind, PersonId};
+use millstream::{Kind, Live, PersonId};
 
 #[component]
 pub fn OrderPage() -> impl IntoView {
@@ -36,6 +37,7 @@ pub fn OrderPage() -> impl IntoView {
     let order = use_record::<Orders>(move || place.id(), move || id.get());
     let members = use_list::<Members>(move || place.id(), NoParameters::default);
     let customers = use_list::<Customers>(move || place.id(), NoParameters::default);
+    be_at_record(Orders::TABLE, Signal::derive(move || id.get().0));
     Orphans::provide();
     let which = RwSignal::new(Which::Undisputed);
     view! {
@@ -146,6 +148,7 @@ fn Sheet(
                     </li>
                 </ol>
             </nav>
+            <HereAtRecord record=id />
             {move || place.may(Module::Sales, Action::Delete).then(|| view! { <DeleteOrderButton last /> })}
         </header>
         {move || {
@@ -270,6 +273,7 @@ fn Details(
                     choose=Callback::new(set_status)
                     is_disabled=is_fixed
                 />
+                <FieldMark row=id field="status" />
             </div>
             <Conflict row=id field="status" />
             <div class="field" data-layout="row" data-row=id.to_string() data-field="assignee">
@@ -284,6 +288,7 @@ fn Details(
                     choose=Callback::new(set_assignee)
                     is_disabled=is_fixed
                 />
+                <FieldMark row=id field="assignee" />
             </div>
             <Conflict row=id field="assignee" />
             <div class="field" data-layout="row" data-row=id.to_string() data-field="customer">
@@ -296,6 +301,7 @@ fn Details(
                     choose=Callback::new(set_customer)
                     is_disabled=is_fixed
                 />
+                <FieldMark row=id field="customer" />
             </div>
             <Conflict row=id field="customer" />
             <div class="field" data-layout="row" data-row=id.to_string() data-field="due date">
@@ -310,6 +316,7 @@ fn Details(
                     prop:value=move || due.get()
                     on:change:target=move |event| set_due(event.target().value())
                 />
+                <FieldMark row=id field="due date" />
             </div>
             <Conflict row=id field="due date" />
             <footer>

@@ -9,6 +9,7 @@ use crate::ui::feedback::{failure, loading, nothing};
 use crate::ui::icon::{Icon, icon};
 use crate::ui::intent::intend;
 use crate::ui::person::person;
+use crate::ui::presence::{HereMark, be_at_list};
 use crate::ui::rows::use_virtual_rows;
 use crate::ui::shell::{Place, go};
 use crate::ui::time::{Due, When, from_input, now};
@@ -16,13 +17,13 @@ use crate::ui::tint::{Touch, use_tint};
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
-use millstream::AnyMutation;
 use millstream::connection::State;
 use millstream::hooks::{
     End, LivePages, mutate, mutate_all, prefetch_record, use_connection, use_list, use_pages, use_pending,
 };
 use millstream::live::NoParameters;
 use millstream::pages::PageOf;
+use millstream::{AnyMutation, Live};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -79,6 +80,7 @@ pub fn OrdersPage() -> impl IntoView {
         let _first = orders.first();
         orders.total().map(|total| total.to_string())
     };
+    be_at_list(Orders::TABLE);
     let is_creating = RwSignal::new(false);
     let connection = use_connection();
     let is_cut = move || matches!(connection.state.get(), State::Offline | State::Disconnected);
@@ -515,6 +517,7 @@ fn Row(
                 >
                     {move || row.with(|row| row.title.clone())}
                 </a>
+                <HereMark record=id.0 />
             </td>
             <td data-cell="customer">{move || row.with(|row| row.customer.clone())}</td>
             <td data-cell="status">

@@ -7,12 +7,14 @@ use crate::ui::choice::{Choice, Entry};
 use crate::ui::feedback::{failure, loading, nothing};
 use crate::ui::icon::{Icon, icon};
 use crate::ui::person::avatar;
+use crate::ui::presence::{HereMark, be_at_list};
 use crate::ui::shell::{Place, go};
 use crate::ui::time::When;
 use crate::ui::tint::{Touch, use_tint};
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
+use millstream::Live;
 use millstream::hooks::{LiveQuery, mutate, use_list, use_pending};
 
 /// What the address asks for.
@@ -28,6 +30,7 @@ pub fn ProjectsPage() -> impl IntoView {
     let place = expect_context::<Place>();
     let parameters = asked();
     let projects = use_list::<Projects>(move || place.id(), move || parameters.get());
+    be_at_list(Projects::TABLE);
     let is_creating = RwSignal::new(false);
     let count = move || match projects.get() {
         Some(Ok(projects)) => projects.len().to_string(),
@@ -191,6 +194,7 @@ fn Row(first: ProjectRow, all: Memo<Vec<ProjectRow>>, known: StoredValue<Option<
                 <a class="row-link" href=place.path(&format!("projects/{id}"))>
                     {move || project.with(|project| project.name.clone())}
                 </a>
+                <HereMark record=id.0 />
             </td>
             <td data-cell="people">{faces}</td>
             <td data-cell="orders" data-single=move || project.with(|project| (project.orders == 1).then_some(""))>{move || project.with(|project| project.orders)}</td>

@@ -14,15 +14,16 @@ use crate::ui::given_back::{GivenBack, Orphans, Which};
 use crate::ui::gone::Gone;
 use crate::ui::icon::{Icon, icon};
 use crate::ui::person::person;
+use crate::ui::presence::{HereAtRecord, be_at_record};
 use crate::ui::shell::{Place, go};
 use crate::ui::tint::{Touch, use_tint};
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
-use millstream::Kind;
 use millstream::hooks::{LiveQuery, mutate, use_list, use_record};
 use millstream::live::NoParameters;
 use millstream::pages::PageOf;
+use millstream::{Kind, Live};
 
 #[component]
 pub fn ProjectPage() -> impl IntoView {
@@ -39,6 +40,7 @@ pub fn ProjectPage() -> impl IntoView {
         || OrderParameters { status: None, customer_id: None, sort: Sort::Updated, page: PageOf::First },
     );
     let everybody = use_list::<Members>(move || place.id(), NoParameters::default);
+    be_at_record(Projects::TABLE, Signal::derive(move || id.get().0));
     Orphans::provide();
     let which = RwSignal::new(Which::Undisputed);
     view! {
@@ -144,6 +146,7 @@ fn Sheet(
                     <li aria-current="page">{name}</li>
                 </ol>
             </nav>
+            <HereAtRecord record=id />
             {move || {
                 may_change
                     .get()

@@ -1,6 +1,7 @@
 //! Editing in place. What is typed stays on screen until it is saved or dropped, whatever changes below it meanwhile.
 
 use super::given_back::Orphans;
+use super::presence::FieldMark;
 use leptos::ev::KeyboardEvent;
 use leptos::prelude::*;
 
@@ -121,5 +122,6 @@ pub fn InPlace(
             on:blur=move |_| draft.finish()
             on:keydown=move |event| draft.on_key(&event, leave)
         />
+        {field.map(|(row, field)| view! { <FieldMark row field /> })}
     }
 }

@@ -33,7 +33,8 @@ pub fn avatar(id: PersonId, name: &str) -> AnyView {
     .into_any()
 }
 
-fn tone(id: PersonId) -> String {
+/// Which of the six colours is theirs.
+pub fn tone(id: PersonId) -> String {
     (id.0.as_u128() % 6 + 1).to_string()
 }
 

@@ -4,6 +4,7 @@ use super::away::Away;
 use super::feedback::{Toasts, Tone, failure};
 use super::icon::{Icon, icon};
 use super::person::{avatar, initials};
+use super::presence::{HereNow, Others};
 use super::reports::{listen_for_undo, reports};
 use super::sync::SyncPanel;
 use crate::devtools::Devtools;
@@ -188,7 +189,7 @@ pub fn Workspace() -> impl IntoView {
 #[component]
 fn Frame() -> impl IntoView {
     let place = expect_context::<Place>();
-    crate::core_data::keep_core_data(place);
+    Others::provide(place, crate::core_data::keep_core_data(place));
     #[cfg(feature = "hydrate")]
     super::scroll::follow_history();
     let pages = move || {
@@ -213,7 +214,10 @@ fn Frame() -> impl IntoView {
         <a class="skip" href="#main" rel="external">"Skip to content"</a>
         <div class="shell">
             <header class="sidebar">
-                <Organizations />
+                <div class="sidebar-head">
+                    <Organizations />
+                    <HereNow />
+                </div>
                 <nav class="nav" aria-label="Main">
                     <ul>{pages}</ul>
                 </nav>

@@ -216,7 +216,7 @@ pub fn without(request: &Value, field: &str) -> Value {
 pub enum Kind {
     /// Server functions: they are in the list above.
     Functions,
-    /// The live connection: `live.rs` and `polling.rs` say who is told what.
+    /// The live connection: `live.rs`, `polling.rs` and `presence.rs` say who is told what.
     Live,
     /// A page that shows what is an organization's to its members.
     Page,

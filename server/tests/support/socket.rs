@@ -5,6 +5,7 @@ use super::world::Person;
 use futures::{SinkExt, StreamExt};
 use millstream::ApiError;
 use millstream::key::{OrganizationId, WireKey};
+use millstream::presence::Roster;
 use millstream::snapshot::{Stamp, Xid};
 use millstream::wire::{ClientFrame, Rights, ServerFrame, Tick, Watch};
 use serde_json::Value;
@@ -29,6 +30,8 @@ pub struct Heard {
     pub refused: BTreeMap<u32, ApiError>,
     pub rights: Vec<Rights>,
     pub errors: Vec<ApiError>,
+    /// Who is there, if this began with the first frame of it.
+    pub rosters: BTreeMap<OrganizationId, Roster>,
     pub last_tick: Option<Tick>,
 }
 
@@ -45,6 +48,7 @@ impl Heard {
             }
             ServerFrame::Rights { organizations } => self.rights.extend(organizations),
             ServerFrame::Error(error) => self.errors.push(error),
+            ServerFrame::Presence(told) => self.rosters.entry(told.organization).or_default().hear(&told),
             ServerFrame::Hello { .. } | ServerFrame::Pong { .. } => {}
         }
     }

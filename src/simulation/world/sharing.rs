@@ -354,7 +354,7 @@ impl World {
                 }
                 self.tabs[tab].rights_changed(organizations, &self.database)?
             }
-            ServerFrame::Hello { .. } | ServerFrame::Pong { .. } => Vec::new(),
+            ServerFrame::Hello { .. } | ServerFrame::Pong { .. } | ServerFrame::Presence(_) => Vec::new(),
             ServerFrame::Error(error) => return Err(format!("the server did not understand a frame: {error}")),
         };
         self.grant(tab, wishes)
