@@ -47,7 +47,7 @@ fn event(xid: u64, organization: Option<OrganizationId>, table: &str) -> Event {
 
 fn batch(xid: u64, events: Vec<Event>) -> Batch {
     let (tables, passed) = (Vec::new(), Vec::new());
-    Batch { cursor: snapshot(xid + 1), epoch: EPOCH, events, tables, passed, is_restart: false }
+    Batch { cursor: snapshot(xid + 1), epoch: EPOCH, events, tables, passed, is_restart: false, since: None }
 }
 
 fn update(xid: u64, of: u32) -> Batch {

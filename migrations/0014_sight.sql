@@ -3,29 +3,29 @@
 -- Rows name the people who made and changed them. Whether the name of somebody who had left was seen depended on which other
 -- organizations one shared with them; now whoever sees an organization's members sees the names of those who were its members too.
 
-create table former_members (
+create table millstream.former_members (
   organization_id uuid not null references organizations (id) on delete cascade,
   person_id uuid not null references profiles (id) on delete cascade,
   primary key (organization_id, person_id)
 );
-alter table former_members enable row level security; -- read by millstream.colleagues() alone
+revoke all on millstream.former_members from public; -- read by millstream.colleagues() alone
 
-create function remember_member() returns trigger
+create function millstream.remember_member() returns trigger
 language plpgsql security definer set search_path = public, pg_temp
 as $$
 begin
   -- Not where the organization or the person goes with it.
-  insert into former_members (organization_id, person_id)
+  insert into millstream.former_members (organization_id, person_id)
   select o.id, p.id from organizations o, profiles p where o.id = old.organization_id and p.id = old.person_id
   on conflict do nothing;
   return null;
 end
 $$;
-revoke execute on function remember_member() from public;
-create trigger remember_member after delete on memberships for each row execute function remember_member();
+revoke execute on function millstream.remember_member() from public;
+create trigger remember_member after delete on memberships for each row execute function millstream.remember_member();
 
 -- Those who had left before.
-insert into former_members (organization_id, person_id)
+insert into millstream.former_members (organization_id, person_id)
 select distinct named.organization_id, named.person_id
 from (
   select o.organization_id, unnest(array[o.created_by, o.updated_by, o.assignee_id]) from sales_orders o
@@ -46,7 +46,7 @@ begin
   return (
     select coalesce(array_agg(person_id), '{}') from (
       select m.person_id from memberships m where m.organization_id = any (seen)
-      union select f.person_id from former_members f where f.organization_id = any (seen)) as people);
+      union select f.person_id from millstream.former_members f where f.organization_id = any (seen)) as people);
 end
 $$;
 

@@ -9,6 +9,7 @@ use crate::overlay::MutationId;
 use crate::snapshot::{Epoch, Snapshot, Xid};
 use crate::wire::Passed;
 use sqlx::{PgPool, Row};
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// One row of `realtime_table_events`.
@@ -54,6 +55,9 @@ pub struct Batch {
     /// The cursor does not continue the one before it: the database crashed, the feed was away for longer than events are
     /// kept, or this is the first batch.
     pub is_restart: bool,
+    /// When the oldest of the changes was made, by the database's clock, carried over to this one's; none where there are none, or
+    /// too many.
+    pub since: Option<Instant>,
 }
 
 /// Settings for the connections of [`Feed`] and of the hub's stale checks (`PgConnectOptions::options`). What they ask is
@@ -126,14 +130,26 @@ impl Feed {
             return self.restart().await;
         }
         let cursor = snapshot(first.try_get("snapshot")?)?;
-        let mut batch =
-            Batch { cursor, epoch, events: Vec::new(), tables: Vec::new(), passed: Vec::new(), is_restart: false };
+        let mut batch = Batch {
+            cursor,
+            epoch,
+            events: Vec::new(),
+            tables: Vec::new(),
+            passed: Vec::new(),
+            is_restart: false,
+            since: None,
+        };
         if rows.len() as i64 > MOST_EVENTS {
             self.collapse(&previous, &mut batch).await?;
         } else {
             // Without events the left join leaves one row of nulls.
             let told = rows.iter().filter(|row| !matches!(row.try_get::<Option<String>, _>("xid"), Ok(None)));
             batch.events = told.map(event).collect::<Result<_, _>>()?;
+            let ages = rows.iter().filter_map(|row| row.try_get::<Option<f64>, _>("age").ok().flatten());
+            let oldest = ages.fold(None, |oldest: Option<f64>, age| Some(oldest.map_or(age, |oldest| oldest.max(age))));
+            // A clock that was set back makes no age.
+            let oldest = oldest.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            batch.since = oldest.and_then(|age| Instant::now().checked_sub(age));
         }
         self.cursor = Some(Cursor { snapshot: batch.cursor.clone(), epoch, horizon: horizon_now });
         Ok(batch)
@@ -155,6 +171,7 @@ impl Feed {
             tables: Vec::new(),
             passed: Vec::new(),
             is_restart: true,
+            since: None,
         })
     }
 
@@ -192,7 +209,8 @@ with now as materialized (
 select now.snapshot, now.epoch, now.horizon, told.*
 from now left join lateral (
   select e.xid::text as xid, e.organization_id, e.person_id, e.table_name, e.record_id, e.event_type, e.audience,
-    e.old_facets, e.new_facets, e.actor_id, e.mutation_id
+    e.old_facets, e.new_facets, e.actor_id, e.mutation_id,
+    extract(epoch from clock_timestamp() - e.created_at)::float8 as age
   from public.realtime_table_events e
   where e.xid >= $1::xid8 or e.xid = any ($2::text[]::xid8[])
   order by e.id

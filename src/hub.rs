@@ -60,7 +60,10 @@ pub struct Hub {
     gone: Notify,
     lobby: Lobby,
     counters: Counters,
+    delays: Box<Delays>,
 }
+
+type Delays = dyn Fn(Duration) + Send + Sync;
 
 struct State {
     routing: Routing,
@@ -91,7 +94,10 @@ pub struct Counters {
 
 impl Hub {
     /// Begins to write to its connections, on the database's runtime, and to look after their sessions; both end with it.
-    pub fn new(registry: Registry, database: Database) -> Arc<Self> {
+    ///
+    /// `delays` is told of each frame that names changes how long after the first of them was made it was given to the kernel
+    /// (a frame that had to wait there is not counted).
+    pub fn new(registry: Registry, database: Database, delays: impl Fn(Duration) + Send + Sync + 'static) -> Arc<Self> {
         let shards = std::thread::available_parallelism().map_or(1, usize::from);
         let runtime = database.runtime.clone();
         let hub = Arc::new(Self {
@@ -103,6 +109,7 @@ impl Hub {
             gone: Notify::new(),
             lobby: Lobby::new(),
             counters: Counters::default(),
+            delays: Box::new(delays),
         });
         for (shard, news) in hub.news.iter().enumerate() {
             runtime.spawn(writing::write(Arc::downgrade(&hub), shard, news.clone()));

@@ -40,13 +40,24 @@ struct Answered {
 }
 
 impl Metrics {
-    pub(crate) fn new(hub: Arc<Hub>, lists: Arc<Lists>, pulse: Arc<Pulse>, started: SystemTime) -> Self {
+    pub(crate) fn new(
+        hub: Arc<Hub>,
+        delays: Histogram,
+        lists: Arc<Lists>,
+        pulse: Arc<Pulse>,
+        started: SystemTime,
+    ) -> Self {
         let mut registry = Registry::default();
         let requests = Family::<Answered, Histogram>::new_with_constructor(durations);
         registry.register(
             "millstream_request_seconds",
             "From a request's head to its answer's, by route and status",
             requests.clone(),
+        );
+        registry.register(
+            "millstream_change_to_frame_seconds",
+            "From the moment in which a change was made to the frame that tells a connection of it",
+            delays,
         );
         registry.register("millstream_feed_step_seconds", "The feed's successful steps", pulse.steps());
         registry.register_collector(Box::new(Standing { hub, lists, pulse, started }));

@@ -4,7 +4,7 @@ use crate::boot_check;
 use crate::configuration::{Configuration, Cookies, Demo};
 use crate::demo;
 use crate::feeding::{self, Pulse};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, durations};
 use crate::presence;
 use crate::private_postgres::{self, PrivatePostgres};
 use crate::rate_limit::Limits;
@@ -204,7 +204,11 @@ async fn start_over(
         tracing::debug!(%error, "the owner's connection ended before it was closed");
     }
 
-    let hub = Hub::new(registry, database.clone());
+    let delays = durations();
+    let hub = Hub::new(registry, database.clone(), {
+        let delays = delays.clone();
+        move |delay| delays.observe(delay.as_secs_f64())
+    });
     let pulse = Pulse::new();
     let watch = Watch::from_env();
     let lists = services.lists.clone();
@@ -215,7 +219,7 @@ async fn start_over(
         pulse: pulse.clone(),
         limits: Arc::new(Limits::new()),
         public_origin: configuration.public_url.as_ref().map(|url| as_browsers_write(url.origin()).to_owned()),
-        metrics: Arc::new(Metrics::new(hub.clone(), lists, pulse.clone(), SystemTime::now())),
+        metrics: Arc::new(Metrics::new(hub.clone(), delays, lists, pulse.clone(), SystemTime::now())),
     };
     let router = routes::router(web, site::options(addr, watch), Transport::of(configuration), watch)
         .map_err(BootError::PublicUrl)?;

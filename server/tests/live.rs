@@ -13,7 +13,7 @@ use millstream::key::{OrganizationId, WireKey};
 use millstream::live::{ListQuery, NoParameters};
 use millstream::pages::PageOf;
 use millstream::snapshot::Xid;
-use millstream::wire::{ClientFrame, Passed, Standing, Watch};
+use millstream::wire::{ClientFrame, Passed, ServerFrame, Standing, Watch};
 use millstream::{Kind, MutationId};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -863,5 +863,51 @@ async fn a_stamp_of_another_epoch_or_from_before_what_is_kept_is_stale() {
         .await;
     assert_eq!(heard.stale_numbers(), [1, 2]);
     assert!(heard.stale.values().all(BTreeSet::is_empty), "until a value covers the cursor: {heard:?}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_is_too_large_is_told_and_ends_the_connection() {
+    let world = World::new().await;
+    let scene = world.scene().await;
+    let mut socket = world.live(&scene.owner).await;
+    socket.send_text("x".repeat(256 * 1024 + 1)).await;
+    let mut told = Vec::new();
+    let code = loop {
+        match socket.next().await {
+            Ok(ServerFrame::Error(error)) => told.push(error.kind),
+            Ok(_) => {}
+            Err(code) => break code,
+        }
+    };
+    assert_eq!((told, code), (vec![Kind::TooLarge], Some(1009)));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_beyond_what_is_taken_a_second_are_answered_later_and_none_is_lost() {
+    const AT_ONCE: u64 = 500;
+    let world = World::new().await;
+    let scene = world.scene().await;
+    let mut socket = world.live(&scene.owner).await;
+    let (mut answered, mut told) = (Vec::new(), 0);
+    let begun = Instant::now();
+    for at in 0..AT_ONCE + 20 {
+        socket.send(&ClientFrame::Ping { at }).await;
+    }
+    while answered.len() < AT_ONCE as usize + 20 {
+        match socket.frame().await {
+            ServerFrame::Pong { at } => answered.push(at),
+            ServerFrame::Error(error) => {
+                assert_eq!(error.kind, Kind::TooMany);
+                told += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(told > 0, "it is told");
+    assert!(answered.into_iter().eq(0..AT_ONCE + 20));
+    // Fifty a second.
+    assert!(begun.elapsed() > Duration::from_millis(200), "{:?}", begun.elapsed());
     world.stop().await;
 }

@@ -57,6 +57,7 @@ async fn metrics_tell_what_requests_took_and_no_secret_of_an_address() {
         r#"millstream_request_seconds_count{route="/api/orders/list",status="200"} 1"#,
         r#"millstream_request_seconds_count{route="/api/orders/list",status="404"} 1"#,
         "# TYPE millstream_feed_step_seconds histogram",
+        "# TYPE millstream_change_to_frame_seconds histogram",
         "millstream_connections 0.0",
         "# TYPE millstream_events counter",
     ] {

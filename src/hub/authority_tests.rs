@@ -427,8 +427,15 @@ impl World {
         self.heard += chance.below(left + 1) as usize;
         let events: Vec<Event> = self.log[first..self.heard].iter().map(|entry| entry.event.clone()).collect();
         let (tables, passed) = (Vec::new(), Vec::new());
-        let batch =
-            Batch { cursor: self.cursor(), epoch: EPOCH, events: events.clone(), tables, passed, is_restart: false };
+        let batch = Batch {
+            cursor: self.cursor(),
+            epoch: EPOCH,
+            events: events.clone(),
+            tables,
+            passed,
+            is_restart: false,
+            since: None,
+        };
         let asked = self.routing.rights_to_ask(registry, &batch);
         let now = self.rights();
         let in_time = chance.below(4) > 0;
@@ -554,7 +561,8 @@ fn nobody_is_told_of_a_row_by_rights_that_are_gone() {
         let chance = &mut Chance(seed);
         let mut world = World::default();
         let (events, tables, passed) = (Vec::new(), Vec::new(), Vec::new());
-        let restart = Batch { cursor: world.cursor(), epoch: EPOCH, events, tables, passed, is_restart: true };
+        let restart =
+            Batch { cursor: world.cursor(), epoch: EPOCH, events, tables, passed, is_restart: true, since: None };
         world.routing.apply(&registry, restart, &RightsNow::new());
         for _ in 0..12 {
             world.change_membership(chance);

@@ -41,7 +41,7 @@ impl Routed {
         };
         let cursor = routed.cursor.clone();
         let (events, tables, passed) = (Vec::new(), Vec::new(), Vec::new());
-        routed.apply(Batch { cursor, epoch, events, tables, passed, is_restart: true });
+        routed.apply(Batch { cursor, epoch, events, tables, passed, is_restart: true, since: None });
         routed
     }
 

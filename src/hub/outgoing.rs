@@ -3,6 +3,7 @@
 use super::routing::Close;
 use crate::snapshot::{Stamp, Xid};
 use crate::wire::{Passed, Refused, Rights, ServerFrame, Stale, Standing, Tick, WatchNumber};
+use std::time::Instant;
 
 /// More transactions than this on one key are not named one by one: the value must then cover the frame's cursor.
 pub(super) const MOST_XIDS: usize = 16;
@@ -24,6 +25,8 @@ pub(super) struct Outgoing {
     close: Option<Close>,
     /// Of the stale keys, the longest that one of them asks for, in milliseconds.
     spread: u32,
+    /// When the oldest change was made that is to be told.
+    since: Option<Instant>,
 }
 
 /// A stale key, and what its value must see to be current again.
@@ -110,6 +113,15 @@ impl Outgoing {
         self.spread = self.spread.max(milliseconds);
     }
 
+    /// One was made then.
+    pub(super) fn changed(&mut self, at: Option<Instant>) {
+        self.since = self.since.min(at).or(self.since).or(at);
+    }
+
+    pub(super) fn take_since(&mut self) -> Option<Instant> {
+        self.since.take()
+    }
+
     pub(super) fn watching(&mut self, number: WatchNumber) {
         self.watching.push(number);
     }
@@ -145,7 +157,7 @@ impl Outgoing {
 
     /// What there is to be told, where it is no more than stale keys: what many are told alike.
     pub(super) fn only_stale(&self) -> Option<Alike<'_>> {
-        let Self { stale, watching, refused, rights, passed, close, spread } = self;
+        let Self { stale, watching, refused, rights, passed, close, spread, since: _ } = self;
         let is_all = watching.is_empty() && refused.is_empty() && rights.is_empty() && passed.is_empty();
         (is_all && close.is_none()).then_some(Alike { stale, spread: *spread })
     }

@@ -13,6 +13,7 @@ use crate::wire::{By, Passed, Refused, Rights, ServerFrame, Standing, Watch, Wat
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 use uuid::Uuid;
 
 /// Keys that one connection may watch.
@@ -176,6 +177,11 @@ impl Routing {
         let told = tell(self.cursors, cursor, alike);
         outgoing.clear_stale();
         Some(told)
+    }
+
+    /// When the oldest change was made that the connection is to be told, and which is asked for once.
+    pub(super) fn take_since(&mut self, id: ConnectionId) -> Option<Instant> {
+        self.connections.get_mut(&id)?.outgoing.take_since()
     }
 
     /// What the connection is to be told now; none where there is no news. `heartbeat` makes the cursor news.
@@ -360,14 +366,14 @@ impl Routing {
         for table in &batch.tables {
             if let Some(organization) = table.organization {
                 let topics = self.interest.of_table(organization, &table.table);
-                tally.matches += self.tell_watchers(&topics, None, None);
+                tally.matches += self.tell_watchers(&topics, None, None, batch.since);
             }
         }
         for event in &batch.events {
             if let Some(organization) = event.organization {
                 let topics = self.interest.of_change(organization, &event.change);
                 let audience = event.audience.as_ref().map(|people| people.iter().copied().collect());
-                tally.matches += self.tell_watchers(&topics, Some(event.xid), audience.as_ref());
+                tally.matches += self.tell_watchers(&topics, Some(event.xid), audience.as_ref(), batch.since);
             }
             if let (Some(actor), Some(mutation_id)) = (event.actor, event.mutation) {
                 self.passed(actor, Passed { mutation_id, xid: event.xid });
@@ -409,7 +415,13 @@ impl Routing {
     }
 
     /// Where there is an audience, only its people are told. Gives how many keys were told.
-    fn tell_watchers(&mut self, topics: &[TopicId], xid: Option<Xid>, audience: Option<&HashSet<PersonId>>) -> usize {
+    fn tell_watchers(
+        &mut self,
+        topics: &[TopicId],
+        xid: Option<Xid>,
+        audience: Option<&HashSet<PersonId>>,
+        since: Option<Instant>,
+    ) -> usize {
         let mut told = 0;
         for topic in topics {
             let crowd = audience.map_or_else(|| self.interest.crowd(*topic), HashSet::len);
@@ -420,6 +432,7 @@ impl Routing {
                 }
                 connection.outgoing.stale(number, xid);
                 connection.outgoing.spread(spread(crowd));
+                connection.outgoing.changed(since);
                 connection.wake(id, &mut self.woken);
                 told += 1;
             }
@@ -530,6 +543,7 @@ mod tests {
             tables: Vec::new(),
             passed: Vec::new(),
             is_restart: true,
+            since: None,
         }
     }
 

@@ -106,6 +106,7 @@ impl Socket {
                         () = self.outlet.news.notified() => {}
                     },
                     Err(Error::Capacity(_)) => {
+                        self.reader.is_spoilt = true;
                         let why = format!("A message has at most {} KiB.", LARGEST_MESSAGE / 1024);
                         self.reply(&ServerFrame::Error(ApiError::new(Kind::TooLarge, why)))?;
                         self.outlet.close(TOO_LARGE).map_err(|_| End("gone"))?;
@@ -186,6 +187,8 @@ struct Reader {
     /// Bytes that came, without those of the messages that they made: no more than what the decoder holds, and what
     /// messages were longer than they had to be.
     unaccounted: usize,
+    /// There was a message that is not taken: nobody knows where the next one begins.
+    is_spoilt: bool,
 }
 
 impl Reader {
@@ -193,11 +196,14 @@ impl Reader {
         let unaccounted = read_ahead.len();
         let decoder = (unaccounted > 0)
             .then(|| Box::new(WebSocketContext::from_partially_read(read_ahead, Role::Server, Some(configuration()))));
-        Self { decoder, unaccounted }
+        Self { decoder, unaccounted, is_spoilt: false }
     }
 
     /// The next message; none where it has not come yet. Pings and goodbyes are answered on the way.
     fn next(&mut self, outlet: &Outlet) -> Result<Option<Message>, Error> {
+        if self.is_spoilt {
+            return pass_over(outlet);
+        }
         let new = || Box::new(WebSocketContext::new(Role::Server, Some(configuration())));
         let mut stream = Stream { outlet, read: 0 };
         let next = self.decoder.get_or_insert_with(new).read(&mut stream);
@@ -214,6 +220,19 @@ impl Reader {
                 Ok(None)
             }
             Err(why) => Err(why),
+        }
+    }
+}
+
+/// Reads what nobody wants.
+fn pass_over(outlet: &Outlet) -> Result<Option<Message>, Error> {
+    let mut unwanted = [0; READ_BUFFER];
+    loop {
+        match outlet.stream().try_read(&mut unwanted) {
+            Ok(0) => return Err(Error::ConnectionClosed),
+            Ok(_) => {}
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(why) => return Err(why.into()),
         }
     }
 }

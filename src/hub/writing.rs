@@ -11,8 +11,8 @@ use crate::wire::ServerFrame;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 /// Written to before others have a turn, some tenths of a millisecond.
 const AT_ONCE: usize = 64;
@@ -36,7 +36,7 @@ pub(super) async fn write(hub: Weak<Hub>, shard: Shard, news: Arc<Notify>) {
 enum Until {
     Now,
     /// Not before this, unless there are news.
-    Later(Option<Instant>),
+    Later(Option<tokio::time::Instant>),
 }
 
 #[derive(Default)]
@@ -52,6 +52,7 @@ struct Turn {
     told: Told,
     /// The lobby has something for it too.
     is_in_lobby: bool,
+    since: Option<Instant>,
 }
 
 enum Told {
@@ -84,9 +85,9 @@ struct Made {
 
 impl Writer {
     fn write_some(&mut self, hub: &Hub, shard: Shard) -> Until {
-        let now = Instant::now();
+        let now = tokio::time::Instant::now();
         let until = hub.with_state(|state| self.fill(state, shard, now));
-        for Turn { id, outlet, told, is_in_lobby } in self.turns.drain(..) {
+        for Turn { id, outlet, told, is_in_lobby, since } in self.turns.drain(..) {
             let told = if is_in_lobby { told.and(|| hub.in_lobby(|lobby| lobby.take_frames(id))) } else { told };
             let frames = match &told {
                 Told::Alike(_, more) => 1 + more.len(),
@@ -94,7 +95,11 @@ impl Writer {
             };
             hub.counters.frames.fetch_add(frames as u64, Ordering::Relaxed);
             match send(&outlet, told) {
-                Ok(false) => {}
+                Ok(false) => {
+                    if let Some(since) = since {
+                        (hub.delays)(since.elapsed());
+                    }
+                }
                 Ok(true) => hub.block(id, &outlet),
                 Err(error) => {
                     tracing::debug!(%error, "a client is gone");
@@ -105,13 +110,14 @@ impl Writer {
         until
     }
 
-    fn fill(&mut self, state: &mut State, shard: Shard, now: Instant) -> Until {
+    fn fill(&mut self, state: &mut State, shard: Shard, now: tokio::time::Instant) -> Until {
         while self.turns.len() < AT_ONCE {
             match state.schedule.next(shard, now) {
                 Next::Write { id, outlet, is_heartbeat, is_asked_elsewhere: is_in_lobby } => {
                     let told = self.told(&mut state.routing, id, is_heartbeat);
                     let told = told.or_else(|| is_in_lobby.then(|| Told::Frames(Vec::new(), None)));
-                    self.turns.extend(told.map(|told| Turn { id, outlet, told, is_in_lobby }));
+                    let since = state.routing.take_since(id);
+                    self.turns.extend(told.map(|told| Turn { id, outlet, told, is_in_lobby, since }));
                 }
                 Next::Wait(until) => return Until::Later(until),
             }

@@ -347,6 +347,7 @@ impl Database {
             tables: Vec::new(),
             passed: Vec::new(),
             is_restart,
+            since: None,
         };
         let Some(last) = last.filter(|last| self.is_present(last.epoch)) else { return nothing(self.stamp(), true) };
         let mut batch = nothing(Stamp { snapshot: self.snapshot(), epoch: last.epoch }, false);

@@ -15,12 +15,14 @@ pub(crate) struct Said<'a> {
     pub(crate) refused: usize,
     /// A `rights` frame.
     pub(crate) is_rights: bool,
+    /// Milliseconds over which reads are to be spread.
+    pub(crate) spread: u64,
 }
 
 /// Reads the frame into `said`, whose room is used again.
 pub(crate) fn scan<'a>(text: &'a str, said: &mut Said<'a>) {
     said.stale.clear();
-    (said.cursor, said.epoch, said.watching, said.refused) = (None, None, 0, 0);
+    (said.cursor, said.epoch, said.watching, said.refused, said.spread) = (None, None, 0, 0, 0);
     said.is_rights = text.starts_with(r#"{"type":"rights""#);
     let Some(rest) = text.strip_prefix(r#"{"type":"tick","cursor":""#) else { return };
     let Some((cursor, rest)) = rest.split_once(r#"","epoch":""#) else { return };
@@ -37,6 +39,8 @@ pub(crate) fn scan<'a>(text: &'a str, said: &mut Said<'a>) {
     if rest.starts_with(r#","refused":["#) {
         said.refused = rest.matches(r#"{"number":"#).count();
     }
+    // The last field.
+    said.spread = rest.rsplit_once(r#","spread":"#).map_or(0, |(_, number)| digits(number).0);
 }
 
 /// Reads `{"number":3,"xids":[7]},{"number":4}]` and gives what comes after it.
@@ -93,6 +97,7 @@ pub(crate) fn check(text: &str) -> Outcome {
                 }
             }
             (read.watching, read.refused) = (tick.watching.len(), tick.refused.len());
+            read.spread = tick.spread.into();
         }
         ServerFrame::Rights { .. } => read.is_rights = true,
         _ => {}
@@ -118,6 +123,7 @@ mod tests {
             ),
             format!(r#"{{"type":"tick","cursor":"7:9:8",{epoch},"stale":[{{"number":4}}],"watching":[4]}}"#),
             format!(r#"{{"type":"tick","cursor":"7:9:8",{epoch},"watching":[4]}}"#),
+            format!(r#"{{"type":"tick","cursor":"7:9:8",{epoch},"stale":[{{"number":4}}],"spread":500}}"#),
             r#"{"type":"hello","person":"00000000-0000-0000-0000-000000000001"}"#.to_owned(),
             r#"{"type":"rights","organizations":[{"organization":"00000000-0000-0000-0000-000000000001","standing":"removed"}]}"#.to_owned(),
         ] {

@@ -52,6 +52,8 @@ pub(crate) struct State {
     pub(crate) last_word: Nanos,
     /// When a `rights` frame came.
     pub(crate) rights: Option<Nanos>,
+    /// The last that was named, in milliseconds.
+    pub(crate) spread: u64,
     cursor: String,
     epoch: String,
 }
@@ -473,6 +475,9 @@ fn note(socket: usize, payload: &[u8], at: Nanos, heard: &mut Heard) {
         state.watching += said.watching;
         state.refused += said.refused;
         state.answered = at;
+    }
+    if said.spread > 0 {
+        state.spread = said.spread;
     }
     if said.is_rights {
         state.rights = Some(at);

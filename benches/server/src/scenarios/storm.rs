@@ -33,18 +33,25 @@ pub(crate) async fn run(conditions: &Conditions) -> Outcome<Report> {
         |socket: usize, watch: String| Opening { socket, cookie: crowd.people[socket].cookie(), watch: Some(watch) };
     list.open((0..ON_THE_LIST).map(|socket| opening(socket, watch.clone())).collect()).await?;
     list.until_watching(1, BOUND).await?;
-    let (mut requests, mut times) = (Vec::new(), Vec::new());
+    let (mut requests, mut times, mut spreads) = (Vec::new(), Vec::new(), Vec::new());
     // The first is not counted: it opens the connections that a browser has open.
     for round in 0..=ROUNDS {
         list.clear();
         counting::begin(&mut owner).await?;
         let commit = writing::rename(&mut owner, round, crowd.orders[round]).await?;
         list.until("all told", BOUND, |heard| heard.told.len() >= ON_THE_LIST).await?;
-        let told = list.heard().told.clone();
+        let (told, spread) = {
+            let heard = list.heard();
+            (heard.told.clone(), heard.sockets.iter().map(|socket| socket.spread).max().unwrap_or(0))
+        };
+        spreads.push(spread as f64);
         futures::stream::iter(told.into_iter().map(Ok))
-            .try_for_each_concurrent(None, |told: Told| {
+            .try_for_each_concurrent(None, async |told: Told| {
                 let person = &crowd.people[told.socket as usize];
-                counting::read_again(&http, &stage, person, crowd.organization, None, told.xid)
+                // Each at another time within what the server names, as evenly as chance would on the whole.
+                let part = u64::from(told.socket) * 7_919 % ON_THE_LIST as u64;
+                tokio::time::sleep(Duration::from_micros(spread * part * 1_000 / ON_THE_LIST as u64)).await;
+                counting::read_again(&http, &stage, person, crowd.organization, None, told.xid).await
             })
             .await?;
         if round > 0 {
@@ -55,6 +62,7 @@ pub(crate) async fn run(conditions: &Conditions) -> Outcome<Report> {
     drop(list);
     report.row("1,000 on one list, one commit: statements of requests", Target::None, "", requests);
     report.row("    from the commit until the last has the new list", Target::None, "ms", times);
+    report.row("    of it the time over which the server asks them to spread", Target::None, "ms", spreads);
 
     let own = Sockets::new(stage.address, ON_THEIR_OWN)?;
     let stamp = Stamp::now(&mut owner).await?;
