@@ -213,7 +213,8 @@ for (const colorScheme of ['light', 'dark'] as const) {
       };
       await ada.live();
       await expect(hereNow(ada)).toHaveAccessibleName('5 other people are here');
-      await expect(ada.row('Gearbox').locator('.face')).toHaveCount(3);
+      await expect(ada.row('Gearbox').getByRole('img')).toHaveAccessibleName('Ben Bell, Cleo Carver, Dan Dyer and 1 more are here');
+      await expect(ada.row('Gearbox').locator('.face').first()).toBeInViewport();
       await shoot('list');
       await hereNow(ada).click();
       await expect(ada.page.locator('.here-now').getByRole('listitem')).toHaveCount(5);

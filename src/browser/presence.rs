@@ -7,9 +7,8 @@ use crate::key::OrganizationId;
 use crate::presence::{Roster, Stand};
 use crate::sight::Sight;
 use crate::wire::{ClientFrame, Presence};
-use gloo_timers::callback::Timeout;
 use leptos::prelude::*;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use uuid::Uuid;
 
@@ -17,7 +16,8 @@ use uuid::Uuid;
 pub(super) struct Here {
     stand: RefCell<Stand>,
     roster: ArcRwSignal<Roster>,
-    again: RefCell<Option<Timeout>>,
+    /// When the next timer asks what is to be said.
+    asks_at: Cell<Option<u64>>,
 }
 
 impl Driver {
@@ -33,8 +33,18 @@ impl Driver {
         if let Some(whereabouts) = saying.says {
             self.carry_out(Task::Frame(ClientFrame::Presence(whereabouts)));
         }
-        let again = saying.again_in.map(|milliseconds| Timeout::new(milliseconds, || driver().say_where()));
-        *self.here.again.borrow_mut() = again;
+        let Some(pause) = saying.again_in else { return };
+        let at = now() + u64::from(pause);
+        // A timer that comes sooner asks for the next.
+        if self.here.asks_at.get().is_none_or(|sooner| at < sooner) {
+            self.here.asks_at.set(Some(at));
+            self.later(pause, move |driver| {
+                if driver.here.asks_at.get() == Some(at) {
+                    driver.here.asks_at.set(None);
+                }
+                driver.say_where();
+            });
+        }
     }
 
     pub(super) fn told_who_is_here(&self, told: &Presence) {

@@ -509,15 +509,17 @@ fn Row(
                 }} {number}
             </td>
             <td data-cell="title">
-                <a
-                    class="row-link"
-                    href=place.path(&format!("orders/{id}"))
-                    on:pointerenter=move |_| intend(fetch_ahead)
-                    on:focus=move |_| intend(fetch_ahead)
-                >
-                    {move || row.with(|row| row.title.clone())}
-                </a>
-                <HereMark record=id.0 />
+                <div class="named">
+                    <a
+                        class="row-link"
+                        href=place.path(&format!("orders/{id}"))
+                        on:pointerenter=move |_| intend(fetch_ahead)
+                        on:focus=move |_| intend(fetch_ahead)
+                    >
+                        {move || row.with(|row| row.title.clone())}
+                    </a>
+                    <HereMark record=id.0 />
+                </div>
             </td>
             <td data-cell="customer">{move || row.with(|row| row.customer.clone())}</td>
             <td data-cell="status">

@@ -191,10 +191,12 @@ fn Row(first: ProjectRow, all: Memo<Vec<ProjectRow>>, known: StoredValue<Option<
             data-changed=move || tint.get().map(|_| "")
         >
             <td data-cell="name">
-                <a class="row-link" href=place.path(&format!("projects/{id}"))>
-                    {move || project.with(|project| project.name.clone())}
-                </a>
-                <HereMark record=id.0 />
+                <div class="named">
+                    <a class="row-link" href=place.path(&format!("projects/{id}"))>
+                        {move || project.with(|project| project.name.clone())}
+                    </a>
+                    <HereMark record=id.0 />
+                </div>
             </td>
             <td data-cell="people">{faces}</td>
             <td data-cell="orders" data-single=move || project.with(|project| (project.orders == 1).then_some(""))>{move || project.with(|project| project.orders)}</td>

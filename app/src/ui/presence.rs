@@ -8,7 +8,7 @@ use millstream::hooks::{At, use_place, use_presence};
 use std::collections::HashMap;
 use uuid::Uuid;
 
-/// So many faces stand side by side; the rest is a number.
+/// So many faces stand side by side; where there are more, one less and their number.
 const MOST_FACES: usize = 3;
 
 /// Who else is in the organization.
@@ -79,7 +79,7 @@ fn listed(names: &[String], most: usize) -> String {
 
 /// Their faces, and how many more there are.
 fn faces(people: &[Other], count: usize) -> AnyView {
-    let shown = people.len().min(MOST_FACES);
+    let shown = people.len().min(if count > MOST_FACES { MOST_FACES - 1 } else { MOST_FACES });
     let more = (count > shown).then(|| format!("+{}", count - shown));
     let face = |other: &Other| {
         view! { <span class="face" data-typing=other.is_typing.then_some("")>{avatar(other.id, &other.name)}</span> }
