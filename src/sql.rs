@@ -21,6 +21,7 @@ use sqlx::postgres::PgDatabaseError;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use std::sync::Arc;
 use tokio::sync::Notify;
+use tracing::Instrument;
 use uuid::Uuid;
 
 /// The two ways in: requests as `millstream_app`, the feed as `millstream_feed`.
@@ -201,6 +202,24 @@ impl Database {
         read: impl for<'c> FnOnce(&'c mut PgConnection) -> Step<'c, T>,
     ) -> Result<Written<T>, ApiError> {
         let payload = serde_json::to_vec(payload).map_err(|_| ApiError::internal())?;
+        let span = tracing::debug_span!("mutation", id = %mutation, xid = tracing::field::Empty);
+        let written =
+            self.write_once((person, mutation), about, payload, change, read).instrument(span.clone()).await?;
+        // As a number that traces know.
+        if let Some(xid) = written.xid.and_then(|xid| i64::try_from(xid.0).ok()) {
+            span.record("xid", xid);
+        }
+        Ok(written)
+    }
+
+    async fn write_once<T: Serialize + DeserializeOwned>(
+        &self,
+        (person, mutation): (PersonId, MutationId),
+        about: Option<OrganizationId>,
+        payload: Vec<u8>,
+        change: impl for<'c> FnOnce(&'c mut PgConnection) -> Step<'c, Outcome>,
+        read: impl for<'c> FnOnce(&'c mut PgConnection) -> Step<'c, T>,
+    ) -> Result<Written<T>, ApiError> {
         let sent = Sent { person, mutation, about, payload_hash: Sha256::digest(payload).to_vec() };
         let mut transaction = self.begin("begin").await?;
         let (is_new, rights): (bool, Option<Value>) =

@@ -17,6 +17,8 @@ const POSTGRES_BIN: &str = "MILLSTREAM_POSTGRES_BIN";
 const EVENTS_KEPT_DAYS: &str = "MILLSTREAM_EVENTS_KEPT_DAYS";
 const MUTATIONS_KEPT_DAYS: &str = "MILLSTREAM_MUTATIONS_KEPT_DAYS";
 const LOG_FORMAT: &str = "MILLSTREAM_LOG_FORMAT";
+/// By its name in OpenTelemetry, where empty means unset.
+const COLLECTOR: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 const PREFIX: &str = "MILLSTREAM_";
 const KNOWN: [&str; 9] =
@@ -62,6 +64,8 @@ pub struct Configuration {
     pub mutations_kept: KeptDays,
     /// How the log is written.
     pub log_format: LogFormat,
+    /// Who is sent traces, if anybody.
+    pub collector: Option<CollectorUrl>,
 }
 
 /// How the log is written, a line an event.
@@ -136,6 +140,17 @@ impl PublicUrl {
     }
 }
 
+/// An OpenTelemetry collector that takes OTLP over plain HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CollectorUrl(String);
+
+impl CollectorUrl {
+    /// `http://host[:port][/path]`, without a slash at its end.
+    pub fn base(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Why the environment does not make a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -169,6 +184,12 @@ impl Configuration {
             events_kept: read(&value, EVENTS_KEPT_DAYS, kept_days, KEPT_DAYS_EXPECTED)?.unwrap_or(EVENTS_KEPT),
             mutations_kept: read(&value, MUTATIONS_KEPT_DAYS, kept_days, KEPT_DAYS_EXPECTED)?.unwrap_or(MUTATIONS_KEPT),
             log_format: read(&value, LOG_FORMAT, log_format, LOG_FORMAT_EXPECTED)?.unwrap_or(LogFormat::Text),
+            collector: hidden(read(
+                |variable| value(variable).filter(|text| !text.is_empty()),
+                COLLECTOR,
+                collector,
+                COLLECTOR_EXPECTED,
+            ))?,
         })
     }
 
@@ -201,7 +222,7 @@ fn readable(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result
     for (name, value) in variables {
         // A name that is not UTF-8 may still begin with our prefix: it is then an unknown one.
         let name = name.to_string_lossy().into_owned();
-        if !name.starts_with(PREFIX) && name != DATABASE_URL {
+        if !name.starts_with(PREFIX) && name != DATABASE_URL && name != COLLECTOR {
             continue;
         }
         match value.into_string() {
@@ -223,6 +244,7 @@ const POSTGRES_BIN_EXPECTED: &str =
     "the directory holding PostgreSQL's `postgres` is expected, such as /usr/lib/postgresql/17/bin";
 const KEPT_DAYS_EXPECTED: &str = "a number of days from 1 to 365 is expected";
 const LOG_FORMAT_EXPECTED: &str = "text or json is expected";
+const COLLECTOR_EXPECTED: &str = "http:// and the host of a collector is expected, such as http://127.0.0.1:4318 (what goes further by TLS, a collector sends)";
 
 fn read<T>(
     value: impl Fn(&str) -> Option<String>,
@@ -242,7 +264,12 @@ fn read<T>(
 }
 
 fn read_secret(value: impl Fn(&str) -> Option<String>) -> Result<Option<DatabaseUrl>, Error> {
-    read(value, DATABASE_URL, database_url, DATABASE_URL_EXPECTED).map_err(|error| match error {
+    hidden(read(value, DATABASE_URL, database_url, DATABASE_URL_EXPECTED))
+}
+
+/// The same, without what may hold a password.
+fn hidden<T>(read: Result<T, Error>) -> Result<T, Error> {
+    read.map_err(|error| match error {
         Error::Wrong { variable, value, expected } => {
             Error::Wrong { variable, value: without_secrets(&value), expected }
         }
@@ -288,6 +315,15 @@ fn log_format(text: &str) -> Option<LogFormat> {
         "json" => Some(LogFormat::Json),
         _ => None,
     }
+}
+
+fn collector(text: &str) -> Option<CollectorUrl> {
+    let rest = text.strip_prefix("http://")?;
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (host, port) = host_and_port(authority)?;
+    let is_path = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte));
+    let is_collector = is_host(host) && port.is_none_or(is_port) && is_path;
+    is_collector.then(|| CollectorUrl(text.trim_end_matches('/').to_owned()))
 }
 
 fn database_url(text: &str) -> Option<DatabaseUrl> {
@@ -372,6 +408,7 @@ mod tests {
                 events_kept: KeptDays(7),
                 mutations_kept: KeptDays(90),
                 log_format: LogFormat::Text,
+                collector: None,
             }
         );
         assert_eq!(parse(&[]).unwrap().cookies(), Cookies::Plain);
@@ -413,6 +450,26 @@ mod tests {
             }
         }
         assert!(refusal("MILLSTREAM_LOG_FORMAT", "xml").contains("text or json"));
+    }
+
+    #[test]
+    fn a_collector_is_reached_by_plain_http_and_none_is_configured_by_nothing() {
+        let collector = |url| parse(&[("OTEL_EXPORTER_OTLP_ENDPOINT", url)]).map(|found| found.collector);
+        for (url, base) in [
+            ("http://127.0.0.1:4318", "http://127.0.0.1:4318"),
+            ("http://collector/otlp/", "http://collector/otlp"),
+            ("http://[::1]:4318/", "http://[::1]:4318"),
+        ] {
+            assert_eq!(collector(url), Ok(Some(CollectorUrl(base.to_owned()))));
+        }
+        assert_eq!(collector(""), Ok(None), "as OpenTelemetry has it");
+        for url in
+            ["https://collector", "collector:4318", "http://", "http://user:geheim@h", "http://h?a=b", "grpc://h"]
+        {
+            let refusal = refusal("OTEL_EXPORTER_OTLP_ENDPOINT", url);
+            assert!(refusal.contains("OTEL_EXPORTER_OTLP_ENDPOINT") && refusal.contains("4318"), "{refusal}");
+            assert!(!refusal.contains("geheim"), "{refusal}");
+        }
     }
 
     #[test]

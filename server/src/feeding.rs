@@ -3,6 +3,7 @@
 
 use crate::metrics::durations;
 use crate::shutdown::Stopping;
+use crate::telemetry::{self, Found};
 use millstream::feed::{Batch, Feed, FeedError};
 use millstream::hub::Hub;
 use prometheus_client::metrics::histogram::Histogram;
@@ -83,11 +84,15 @@ pub(crate) async fn run(
         };
         let next = match step {
             Ok(batch) => {
-                if pace.succeeded(began, is_news(&batch)) == Was::Away {
+                let found = is_news(&batch).then(|| Found::of(&batch));
+                if pace.succeeded(began, found.is_some()) == Was::Away {
                     tracing::info!("the feed goes on");
                 }
                 hub.apply(batch).await;
                 pulse.beat(began);
+                if let Some(found) = found {
+                    telemetry::feed_stepped(began.elapsed(), &found);
+                }
                 began + pace.pause(began)
             }
             Err(error) => {

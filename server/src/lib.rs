@@ -26,6 +26,7 @@ mod session_layer;
 pub mod shutdown;
 mod sign_in_form;
 mod site;
+pub mod telemetry;
 
 pub use configuration::Configuration;
 pub use running::{BootError, Running, sentence, start};

@@ -1,12 +1,15 @@
 //! Starts the server that the environment describes, and stops it in order when told to.
 
 use server::configuration::{Demo, LogFormat};
+use server::telemetry::Traces;
 use server::{Configuration, demo, sentence, start};
 use std::error::Error;
 use std::pin::pin;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// PostgreSQL's notices tell only what the migrations find done already.
 const QUIET: &str = "info,sqlx::postgres::notice=warn";
@@ -22,19 +25,27 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Begins the log, on stderr.
-fn log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
+/// Begins the log, on stderr, and the traces where there is somebody to send them to.
+fn log(format: LogFormat, traces: Option<&Traces>) -> Result<(), Box<dyn Error>> {
+    let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET));
+    if traces.is_some() {
+        for spans in Traces::SPANS {
+            filter = filter.add_directive(spans.parse()?);
+        }
     }
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = match format {
+        LogFormat::Text => log.boxed(),
+        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).boxed(),
+    };
+    tracing_subscriber::registry().with(filter).with(log).with(traces.map(Traces::layer)).init();
+    Ok(())
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
     let configuration = Configuration::from_env()?;
-    log(configuration.log_format);
+    let traces = configuration.collector.as_ref().map(Traces::begin).transpose()?;
+    log(configuration.log_format, traces.as_ref())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut told_to_stop = pin!(async {
@@ -54,6 +65,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
         print!("{}", demo::accounts());
     }
     told_to_stop.await;
-    running.stop().await?;
-    Ok(())
+    let stopped = running.stop().await;
+    if let Some(traces) = traces {
+        traces.end().await;
+    }
+    Ok(stopped?)
 }

@@ -2,6 +2,7 @@
 //! sentence that a person reads of a fault: so that what somebody reports is found. How long it took is counted.
 
 use crate::metrics::Metrics;
+use crate::telemetry;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
@@ -9,6 +10,7 @@ use axum::response::Response;
 use std::sync::Arc;
 use std::time::Instant;
 use tracing::Instrument;
+use tracing::field::Empty;
 use uuid::Uuid;
 
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
@@ -48,10 +50,19 @@ pub(crate) async fn observe(State(metrics): State<Arc<Metrics>>, mut request: Re
     let began = Instant::now();
     let name = RequestName::of(request.headers());
     let route = route(&request);
-    let span = tracing::info_span!("request", id = name.as_str(), method = %request.method(), route);
+    let span = tracing::info_span!(
+        "request",
+        id = name.as_str(),
+        method = %request.method(),
+        route,
+        otel.kind = Empty,
+        otel.name = Empty
+    );
+    telemetry::request_begins(&span, request.method(), &route, name.as_str());
     request.extensions_mut().insert(name.clone());
     let mut response = next.run(request).instrument(span.clone()).await;
     let (took, status) = (began.elapsed(), response.status());
+    telemetry::request_ends(&span, status);
     span.in_scope(|| {
         if status.is_server_error() {
             tracing::error!(status = status.as_u16(), ?took, "a request failed");

@@ -20,22 +20,30 @@ pub struct Program {
 impl Program {
     /// Over a PostgreSQL of its own.
     pub fn start(room: &Room) -> Self {
-        Self::start_with("MILLSTREAM_DATA_DIR", room.path().as_os_str())
+        Self::start_with(&[("MILLSTREAM_DATA_DIR", room.path().as_os_str())])
     }
 
     /// Over one that is there.
     pub fn start_over(database_url: &str) -> Self {
-        Self::start_with("DATABASE_URL", OsStr::new(database_url))
+        Self::start_over_with(database_url, &[])
     }
 
-    fn start_with(setting: &str, value: &OsStr) -> Self {
+    /// The same, with these settings too.
+    pub fn start_over_with(database_url: &str, settings: &[(&str, &str)]) -> Self {
+        let settings = settings.iter().copied().chain([("DATABASE_URL", database_url)]);
+        let settings: Vec<_> = settings.map(|(name, value)| (name, OsStr::new(value))).collect();
+        Self::start_with(&settings)
+    }
+
+    fn start_with(settings: &[(&str, &OsStr)]) -> Self {
         let mut program = Command::new(env!("CARGO_BIN_EXE_millstream"));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MILLSTREAM_")) {
+        let is_ours = |name: &str| name.starts_with("MILLSTREAM_") || name.starts_with("OTEL_");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_ours(&name.to_string_lossy())) {
             program.env_remove(name);
         }
         let mut child = program
             .env_remove("DATABASE_URL")
-            .env(setting, value)
+            .envs(settings.iter().copied())
             .env("MILLSTREAM_ADDR", "127.0.0.1:0")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
