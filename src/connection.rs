@@ -8,6 +8,9 @@ pub enum State {
     /// The first attempt has not been answered yet.
     Connecting,
     Live,
+    /// The server that held the connection goes, or begins anew, and has said so; another is being opened. That is nobody's
+    /// trouble, so it is not shown.
+    Moving,
     /// No socket gets through, but the server answers questions; so many of them have failed since.
     Polling {
         failed: u32,
@@ -29,6 +32,7 @@ impl State {
         match self {
             State::Connecting => "connecting",
             State::Live => "live",
+            State::Moving => "moving",
             State::Polling { .. } => "polling",
             State::Reconnecting { .. } => "reconnecting",
             State::Disconnected => "disconnected",
@@ -44,9 +48,12 @@ impl State {
         match self {
             State::Live => Some(Way::Socket),
             State::Polling { .. } => Some(Way::Questions),
-            State::Connecting | State::Reconnecting { .. } | State::Disconnected | State::Offline | State::Refused => {
-                None
-            }
+            State::Connecting
+            | State::Moving
+            | State::Reconnecting { .. }
+            | State::Disconnected
+            | State::Offline
+            | State::Refused => None,
         }
     }
 }
@@ -67,6 +74,8 @@ pub enum Event {
     Unanswered,
     /// The socket closed, or was silent for too long.
     Lost,
+    /// The server closed it, for its clients to come back, to another server perhaps.
+    SentElsewhere,
     /// The server closed it because the session has ended.
     SessionEnded,
     NetworkGone,
@@ -126,7 +135,9 @@ pub fn next(state: State, event: Event) -> (State, Action) {
         (_, Event::Answered | Event::Unanswered) => (state, Action::Nothing),
         // What was live comes back at once: most cuts are short. Only then does it become patient.
         (State::Live, Event::Lost) => (State::Reconnecting { failed: 0 }, Action::Open),
-        (State::Connecting, Event::Lost) => lost_again(0),
+        (State::Live, Event::SentElsewhere) => (State::Moving, Action::Open),
+        (_, Event::SentElsewhere) => next(state, Event::Lost),
+        (State::Connecting | State::Moving, Event::Lost) => lost_again(0),
         (State::Reconnecting { failed }, Event::Lost) => lost_again(failed),
         (State::Offline | State::Disconnected, Event::Lost) => (state, Action::Nothing),
         (State::Offline | State::Disconnected, Event::NetworkBack | Event::TryNow) => {
@@ -136,7 +147,7 @@ pub fn next(state: State, event: Event) -> (State, Action) {
             (State::Reconnecting { failed: 0 }, Action::Open)
         }
         (State::Live, Event::NetworkBack | Event::TryNow) => (state, Action::Check),
-        (State::Connecting, Event::NetworkBack | Event::TryNow) => (state, Action::Nothing),
+        (State::Connecting | State::Moving, Event::NetworkBack | Event::TryNow) => (state, Action::Nothing),
         (State::Polling { .. }, Event::Lost) => (state, Action::OpenWithin { milliseconds: SOCKET_AGAIN }),
         (State::Polling { .. }, Event::TryNow) => (state, Action::Ask),
         // It may be another network, which lets sockets through.
@@ -179,6 +190,17 @@ mod tests {
         }
         assert_eq!(ceilings[..6], [500, 1000, 2000, 4000, 8000, 15_000]);
         assert_eq!(ceilings.len(), ATTEMPTS as usize);
+    }
+
+    #[test]
+    fn who_is_sent_elsewhere_comes_back_at_once_and_has_lost_nothing_unless_nobody_is_there() {
+        let steps = run(State::Live, &[Event::SentElsewhere, Event::Hello]);
+        assert_eq!(steps, [(State::Moving, Action::Open), (State::Live, Action::Nothing)]);
+        let steps = run(State::Live, &[Event::SentElsewhere, Event::Lost]);
+        assert_eq!(steps[1], (State::Reconnecting { failed: 1 }, Action::OpenWithin { milliseconds: FIRST_CEILING }));
+        // Sent away by the one that was to take over: that is one attempt.
+        let steps = run(State::Live, &[Event::SentElsewhere, Event::SentElsewhere]);
+        assert_eq!(steps[1].0, State::Reconnecting { failed: 1 });
     }
 
     #[test]

@@ -218,6 +218,10 @@ fn open() {
                 }
                 Ok(Message::Bytes(_)) => {}
                 Err(WebSocketError::ConnectionClose(close)) if close.code == 4401 => end = Event::SessionEnded,
+                // The server stops, or the database began anew.
+                Err(WebSocketError::ConnectionClose(close)) if [1001, 4001].contains(&close.code) => {
+                    end = Event::SentElsewhere;
+                }
                 Err(_) => {}
             }
         }

@@ -324,7 +324,7 @@ fn Organizations() -> impl IntoView {
 fn ConnectionState() -> impl IntoView {
     let connection = use_connection();
     let word = move || match connection.state.get() {
-        State::Live | State::Polling { .. } => "Live",
+        State::Live | State::Moving | State::Polling { .. } => "Live",
         State::Connecting => "Connecting",
         State::Reconnecting { .. } => "Reconnecting",
         State::Disconnected => "Disconnected",

@@ -94,7 +94,7 @@ fn Line(is_open: RwSignal<bool>) -> impl IntoView {
         }
     });
     let state = move || match connection.state.get() {
-        State::Live => "Live: what others change appears by itself.",
+        State::Live | State::Moving => "Live: what others change appears by itself.",
         State::Polling { .. } => {
             "Connected by asking every few seconds, for this network lets no WebSocket through: what others change appears with a delay."
         }
