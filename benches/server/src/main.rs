@@ -81,6 +81,12 @@ const SCENARIOS: &[Scenario] = &[
         run: |conditions| Box::pin(scenarios::revocation::run(conditions)),
     },
     Scenario {
+        name: "feed",
+        what: "a step of the feed, by the size of the event table (4 GB of disk)",
+        bound: Duration::from_secs(540),
+        run: |conditions| Box::pin(scenarios::feed::run(conditions)),
+    },
+    Scenario {
         name: "chaos",
         what: "servers killed, sockets cut, transactions rolled back: is every commit told?",
         bound: Duration::from_secs(120),

@@ -3,6 +3,7 @@
 pub(crate) mod chaos;
 pub(crate) mod commits;
 pub(crate) mod fanout;
+pub(crate) mod feed;
 pub(crate) mod latency;
 pub(crate) mod memory;
 pub(crate) mod reconnect;

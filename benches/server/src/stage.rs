@@ -172,8 +172,8 @@ impl Stage {
         Ok(self.note()?.lines().next().ok_or("PostgreSQL's note is empty")?.trim().parse()?)
     }
 
-    /// A connection of the owner, who stands above row-level security, straight to PostgreSQL.
-    pub(crate) async fn owner(&self) -> Outcome<PgConnection> {
+    /// The way straight to PostgreSQL, as the owner.
+    pub(crate) fn options(&self) -> Outcome<PgConnectOptions> {
         let note = self.note()?;
         let sockets = note.lines().nth(4).ok_or("PostgreSQL's note does not name the folder of its socket")?;
         let options = PgConnectOptions::new_without_pgpass()
@@ -183,7 +183,12 @@ impl Stage {
             .database("millstream")
             // As the server's own owner does: "$user" is the engine's schema.
             .options([("search_path", "public")]);
-        Ok(PgConnection::connect_with(&options).await?)
+        Ok(options)
+    }
+
+    /// A connection of the owner, who stands above row-level security.
+    pub(crate) async fn owner(&self) -> Outcome<PgConnection> {
+        Ok(PgConnection::connect_with(&self.options()?).await?)
     }
 }
 
