@@ -63,6 +63,19 @@ impl Outlet {
     /// # Errors
     /// Where the connection is no more.
     pub(super) fn send(&self, frames: &[u8]) -> io::Result<bool> {
+        self.write(frames, false)
+    }
+
+    /// The same, of the last frame that there is: a goodbye is said once, be it ours or the answer to the client's.
+    pub(super) fn send_last(&self, frame: &[u8]) -> io::Result<bool> {
+        self.write(frame, true)
+    }
+
+    pub(super) fn close(&self, code: u16) -> io::Result<bool> {
+        self.send_last(&frame(OpCode::Control(Control::Close), &code.to_be_bytes()))
+    }
+
+    fn write(&self, frames: &[u8], are_last: bool) -> io::Result<bool> {
         let mut unsent = self.unsent();
         if unsent.is_closing {
             return Ok(false);
@@ -73,15 +86,11 @@ impl Outlet {
             unsent.since.get_or_insert_with(Instant::now);
             self.news.notify_one();
         }
+        if are_last {
+            unsent.is_closing = true;
+            self.news.notify_one();
+        }
         Ok(unsent.since.is_some())
-    }
-
-    /// The same, with the last frame.
-    pub(super) fn close(&self, code: u16) -> io::Result<bool> {
-        let sent = self.send(&frame(OpCode::Control(Control::Close), &code.to_be_bytes()));
-        self.unsent().is_closing = true;
-        self.news.notify_one();
-        sent
     }
 
     /// Nobody takes anything any more.

@@ -17,6 +17,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tungstenite::protocol::frame::coding::{Control, OpCode};
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Error, Message};
 use uuid::Uuid;
@@ -272,7 +273,12 @@ impl Read for Stream<'_> {
 
 impl Write for Stream<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.outlet.send(bytes)?;
+        let is_goodbye = bytes.first().is_some_and(|head| head & 0x0f == u8::from(OpCode::Control(Control::Close)));
+        if is_goodbye {
+            self.outlet.send_last(bytes)?
+        } else {
+            self.outlet.send(bytes)?
+        };
         Ok(bytes.len())
     }
 
@@ -284,7 +290,7 @@ impl Write for Stream<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     /// A client's message in so many fragments, masked.
@@ -315,6 +321,34 @@ mod tests {
             }
         }
         messages
+    }
+
+    // Found by a browser: its session ended while it closed the connection itself, and it was told goodbye twice.
+    #[tokio::test]
+    async fn goodbye_is_said_once() {
+        for is_theirs_first in [true, false] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let mut client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
+            let (stream, _) = listener.accept().await.expect("it came");
+            let (outlet, mut reader) = (Outlet::new(stream), Reader::new(Vec::new()));
+            if !is_theirs_first {
+                outlet.close(4401).expect("it stands");
+            }
+            client.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8]).await.expect("it stands");
+            loop {
+                match reader.next(&outlet) {
+                    Ok(Some(_)) => {}
+                    Ok(None) => outlet.stream().readable().await.expect("it stands"),
+                    Err(_) => break,
+                }
+            }
+            outlet.close(4401).expect("passed over");
+            drop(outlet);
+            let mut told = Vec::new();
+            client.read_to_end(&mut told).await.expect("the end");
+            let code: [u8; 2] = if is_theirs_first { [0x03, 0xe8] } else { [0x11, 0x31] };
+            assert_eq!(told, [[0x88, 0x02], code].concat());
+        }
     }
 
     #[tokio::test]
