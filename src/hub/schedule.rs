@@ -15,6 +15,8 @@ use tokio::time::Instant;
 const COALESCE: Duration = Duration::from_millis(4);
 /// Browsers throttle the timers of hidden tabs, so the sign of life comes from here. It carries the cursor.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Heartbeats that are due within this time go out together: to wake for one costs as much as to write one.
+const TOGETHER: Duration = Duration::from_millis(100);
 
 pub(super) type Shard = usize;
 
@@ -60,6 +62,14 @@ pub(super) enum Next<O> {
     Wait(Option<Instant>),
 }
 
+impl Queue {
+    fn beat_again(&mut self, id: ConnectionId, now: Instant) {
+        let at = now + HEARTBEAT;
+        let last = self.heartbeats.back().map(|(last, _)| *last);
+        self.heartbeats.push_back((last.filter(|last| at < *last + TOGETHER).unwrap_or(at), id));
+    }
+}
+
 impl<O: Clone> Schedule<O> {
     pub(super) fn new(shards: usize) -> Self {
         Self { lines: FxHashMap::default(), queues: (0..shards.max(1)).map(|_| Queue::default()).collect() }
@@ -75,7 +85,7 @@ impl<O: Clone> Schedule<O> {
         let line = Line { outlet, next: now, is_queued, is_blocked, is_heartbeat, is_asked_elsewhere };
         self.lines.insert(id, line);
         let shard = self.shard(id);
-        self.queues[shard].heartbeats.push_back((now + HEARTBEAT, id));
+        self.queues[shard].beat_again(id, now);
         self.wake(id);
         shard
     }
@@ -138,7 +148,7 @@ impl<O: Clone> Schedule<O> {
                 break;
             }
             queue.heartbeats.pop_front();
-            queue.heartbeats.push_back((now + HEARTBEAT, id));
+            queue.beat_again(id, now);
             line.is_heartbeat = true;
             if !line.is_queued && !line.is_blocked {
                 line.is_queued = true;
@@ -218,19 +228,19 @@ mod tests {
     }
 
     #[test]
-    fn each_has_its_own_heartbeat_and_who_has_gone_has_none() {
+    fn heartbeats_of_about_the_same_time_go_out_together_and_who_has_gone_has_none() {
         let (mut schedule, start) = (Schedule::new(1), Instant::now());
-        for (id, name) in [(1, 'a'), (2, 'b'), (3, 'c')] {
-            schedule.attach(id, name, start + MILLISECOND * id);
+        let comes = [('a', 0), ('b', 60), ('c', 99), ('d', 100), ('e', 170)].map(|(name, at)| (name, MILLISECOND * at));
+        for (id, (name, at)) in (1..).zip(comes) {
+            schedule.attach(id, name, start + at);
         }
-        due(&mut schedule, start + COALESCE);
+        due(&mut schedule, start + TOGETHER * 2);
         schedule.detach(2);
-        assert_eq!(due(&mut schedule, start + HEARTBEAT), (vec![], Some(start + HEARTBEAT + MILLISECOND)));
-        let at = start + HEARTBEAT + MILLISECOND * 3;
-        assert_eq!(due(&mut schedule, at), (vec![('a', true), ('c', true)], Some(at + HEARTBEAT)));
-        schedule.detach(1);
-        schedule.detach(3);
-        assert_eq!(due(&mut schedule, at + HEARTBEAT), (vec![], None));
+        let (first, second) = (start + HEARTBEAT, start + HEARTBEAT + TOGETHER);
+        assert_eq!(due(&mut schedule, first), (vec![('a', true), ('c', true)], Some(second)));
+        assert_eq!(due(&mut schedule, second), (vec![('d', true), ('e', true)], Some(first + HEARTBEAT)));
+        [1, 3, 4, 5].into_iter().for_each(|id| schedule.detach(id));
+        assert_eq!(due(&mut schedule, second + HEARTBEAT), (vec![], None));
     }
 
     #[test]
