@@ -6,14 +6,16 @@
 
 use crate::key::{Change, Facet, Facets, ID, OrganizationId, PersonId};
 use crate::overlay::MutationId;
+use crate::relay::{Heard, Whole};
 use crate::snapshot::{Epoch, Snapshot, Xid};
 use crate::wire::Passed;
+use serde::{Deserialize, Serialize};
 use sqlx::{PgPool, Row};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// One row of `realtime_table_events`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     pub xid: Xid,
     pub organization: Option<OrganizationId>,
@@ -28,7 +30,8 @@ pub struct Event {
     pub change: Change,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EventKind {
     Insert,
     Update,
@@ -36,7 +39,7 @@ pub enum EventKind {
 }
 
 /// "Something in this table changed": what more events than a step holds collapse to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TableChanged {
     pub organization: Option<OrganizationId>,
     pub person: Option<PersonId>,
@@ -153,6 +156,27 @@ impl Feed {
         }
         self.cursor = Some(Cursor { snapshot: batch.cursor.clone(), epoch, horizon: horizon_now });
         Ok(batch)
+    }
+
+    /// The last step's snapshot and epoch; none before the first.
+    pub fn cursor(&self) -> Option<(&Snapshot, Epoch)> {
+        self.cursor.as_ref().map(|cursor| (&cursor.snapshot, cursor.epoch))
+    }
+
+    /// Takes what another feed over the same database found, as far as it leads on from where this one stands. At a
+    /// [`Heard::Gap`] the next [`Feed::step`] finds what lies between.
+    pub fn hear(&mut self, whole: Whole) -> Heard {
+        let Some(cursor) = &mut self.cursor else { return Heard::Gap };
+        let heard = whole.beyond(&cursor.snapshot, cursor.epoch);
+        if let Heard::News(batch) = &heard {
+            cursor.snapshot = batch.cursor.clone();
+        }
+        heard
+    }
+
+    /// Whether the event is of a table whose events are told one by one.
+    pub fn keeps(&self, event: &Event) -> bool {
+        self.kept.contains(&event.change.table)
     }
 
     async fn restart(&mut self) -> Result<Batch, FeedError> {

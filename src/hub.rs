@@ -24,7 +24,7 @@ pub use routing::{Close, MOST_WATCHES};
 pub use socket::serve;
 
 use crate::feed::Batch;
-use crate::key::PersonId;
+use crate::key::{OrganizationId, PersonId};
 use crate::snapshot::{Epoch, Snapshot};
 use crate::sql::Database;
 use crate::wire::WatchNumber;
@@ -32,7 +32,7 @@ use outlet::{Outlet, Standing};
 use presence::Lobby;
 use routing::{ConnectionId, RightsNow, Routing};
 use schedule::{Schedule, Shard};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -137,6 +137,11 @@ impl Hub {
     /// The latest cursor; none before the feed's first step.
     pub fn cursor(&self) -> Option<(Snapshot, Epoch)> {
         self.decide(|routing| routing.cursor().map(|stamp| (stamp.snapshot.clone(), stamp.epoch)))
+    }
+
+    /// Those of the organizations in which a change may concern somebody who is connected here.
+    pub fn served(&self, among: impl Iterator<Item = OrganizationId>) -> HashSet<OrganizationId> {
+        self.with_state(|state| among.filter(|organization| state.routing.serves(*organization)).collect())
     }
 
     /// Closes every connection, so that their clients move to another server.

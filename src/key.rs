@@ -101,7 +101,8 @@ impl QueryKey {
 }
 
 /// A value of a column on whose equality SQL and Rust cannot disagree.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum Facet {
     Null,
     Bool(bool),
@@ -184,7 +185,7 @@ impl Dependency {
 }
 
 /// The facets of one version of a row, its id among them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facets(pub Vec<(String, Facet)>);
 
 impl Facets {
@@ -194,7 +195,7 @@ impl Facets {
 }
 
 /// A change of one row, as far as routing has to know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     pub table: String,
     pub old: Option<Facets>,

@@ -6,8 +6,9 @@
 //! ([`snapshot::Snapshot::sees`]), not a guess. `ARCHITECTURE.md` tells the whole.
 //!
 //! What decides is pure and stands in [`snapshot`], [`key`], [`client`], [`overlay`], [`pages`], [`undo`], [`switchboard`],
-//! [`tabs`], [`leadership`], [`flights`], [`kept`], [`polling`], [`vigil`], [`sight`], [`presence`], [`notices`], [`trace`] and [`connection`]: values in, values out, no clock, no I/O. What acts is thin: `hooks` and `browser` in the page, `sql`, `feed` and `hub` on the
-//! server, each behind a feature of its name.
+//! [`tabs`], [`leadership`], [`flights`], [`kept`], [`polling`], [`vigil`], [`sight`], [`presence`], [`notices`], [`trace`], [`connection`] and, beside the feed, [`relay`]:
+//! values in, values out, no clock, no I/O. What acts is thin: `hooks` and `browser` in the page, `sql`, `feed` and `hub` on the server, each behind a
+//! feature of its name.
 
 pub mod catalogue;
 pub mod client;
@@ -52,6 +53,8 @@ pub mod hooks;
 pub mod hub;
 #[cfg(feature = "sql")]
 pub mod loader;
+#[cfg(feature = "feed")]
+pub mod relay;
 #[cfg(feature = "hooks")]
 pub mod requests;
 #[cfg(feature = "sql")]

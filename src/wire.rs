@@ -383,7 +383,7 @@ impl Tick {
 }
 
 /// A mutation that has been carried out, by which transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Passed {
     pub mutation_id: MutationId,
     pub xid: Xid,

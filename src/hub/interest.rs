@@ -150,6 +150,11 @@ impl Interest {
         }
     }
 
+    /// Whether anything is watched there.
+    pub(super) fn is_in(&self, organization: OrganizationId) -> bool {
+        self.organizations.contains_key(&organization)
+    }
+
     /// Where it is watched; none where nobody watches it any more.
     pub(super) fn organization(&self, id: TopicId) -> Option<OrganizationId> {
         self.topics.get(id.0 as usize).map(|topic| topic.organization)

@@ -110,6 +110,11 @@ impl Routing {
         self.connections.values().map(|connection| connection.watches.len()).sum()
     }
 
+    /// Whether changes of its rows are routed to anybody: true before the first watch there is judged.
+    pub(crate) fn serves(&self, organization: OrganizationId) -> bool {
+        self.interest.is_in(organization)
+    }
+
     /// The connections that got something to be told since this was last asked, each once.
     pub(crate) fn take_woken(&mut self) -> Vec<ConnectionId> {
         let mut woken = std::mem::take(&mut self.woken);
@@ -746,6 +751,17 @@ mod tests {
         let stale = missed(&Registry::default(), PERSON, &candidates, &beyond);
         routing.settle(id, &candidates, &stale);
         id
+    }
+
+    #[test]
+    fn an_organization_is_served_from_its_first_watch_to_the_last() {
+        let mut routing = Routing::default();
+        assert!(!routing.serves(ORGANIZATION));
+        let [first, second] = [(); 2].map(|()| watching(&mut routing));
+        routing.unwatch(first, &[1]);
+        assert!(routing.serves(ORGANIZATION));
+        routing.detach(second);
+        assert!(!routing.serves(ORGANIZATION));
     }
 
     // As seed 8831 of the simulator, where the watch was refused: what changed between the watch and the feed's first step
