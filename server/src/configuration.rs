@@ -2,6 +2,7 @@
 //! Everything here decides from strings: nothing may be opened, connected to or created, and
 //! whether a path or a host exists is for those who use it to find out.
 
+use percent_encoding::percent_decode_str;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -17,24 +18,37 @@ const POSTGRES_BIN: &str = "MILLSTREAM_POSTGRES_BIN";
 const EVENTS_KEPT_DAYS: &str = "MILLSTREAM_EVENTS_KEPT_DAYS";
 const MUTATIONS_KEPT_DAYS: &str = "MILLSTREAM_MUTATIONS_KEPT_DAYS";
 const LOG_FORMAT: &str = "MILLSTREAM_LOG_FORMAT";
+const NATS_URL: &str = "MILLSTREAM_NATS_URL";
 /// By its name in OpenTelemetry, where empty means unset.
 const COLLECTOR: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 const PREFIX: &str = "MILLSTREAM_";
-const KNOWN: [&str; 9] =
-    [ADDR, DATABASE_URL, DATA_DIR, DEMO, PUBLIC_URL, POSTGRES_BIN, EVENTS_KEPT_DAYS, MUTATIONS_KEPT_DAYS, LOG_FORMAT];
+const KNOWN: [&str; 10] = [
+    ADDR,
+    DATABASE_URL,
+    DATA_DIR,
+    DEMO,
+    PUBLIC_URL,
+    POSTGRES_BIN,
+    EVENTS_KEPT_DAYS,
+    MUTATIONS_KEPT_DAYS,
+    LOG_FORMAT,
+    NATS_URL,
+];
 
 /// Variables the tests set for themselves. The server ignores them instead of refusing to start,
 /// so that a server started from inside a test run is the same server.
 ///
 /// - `MILLSTREAM_TEST_DATA_DIR`: the data directory of a server started as a process of its own.
 /// - `MILLSTREAM_TEST_DATABASE_URL`: a database the tests may use instead of a cluster of theirs.
+/// - `MILLSTREAM_TEST_RELAY`: the tests' servers hear of changes from each other, over a NATS of the tests.
 /// - `MILLSTREAM_TOOLS`, `MILLSTREAM_SHARED_TARGET`: where the scripts keep tools and build results.
 /// - `MILLSTREAM_DIST`, `MILLSTREAM_URL`, `MILLSTREAM_LOG`, `MILLSTREAM_SOCKETS`: what the browser tests tell
 ///   each other.
-pub const FOR_TESTS: [&str; 8] = [
+pub const FOR_TESTS: [&str; 9] = [
     "MILLSTREAM_TEST_DATA_DIR",
     "MILLSTREAM_TEST_DATABASE_URL",
+    "MILLSTREAM_TEST_RELAY",
     "MILLSTREAM_TOOLS",
     "MILLSTREAM_SHARED_TARGET",
     "MILLSTREAM_DIST",
@@ -66,6 +80,9 @@ pub struct Configuration {
     pub log_format: LogFormat,
     /// Who is sent traces, if anybody.
     pub collector: Option<CollectorUrl>,
+    /// By which the servers over one database tell each other of changes, so that one of them asks it for all; without one each
+    /// asks for itself.
+    pub nats: Option<NatsUrl>,
 }
 
 /// How the log is written, a line an event.
@@ -151,6 +168,31 @@ impl CollectorUrl {
     }
 }
 
+/// A server of NATS, and as whom to sign in there. The password never shows in `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NatsUrl {
+    server: String,
+    login: Option<(String, String)>,
+}
+
+impl NatsUrl {
+    /// `nats://host[:port]`, or `tls://` where the connection is encrypted.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// User and password, where there are any: for the connection, never for a log.
+    pub fn login(&self) -> Option<(&str, &str)> {
+        self.login.as_ref().map(|(user, password)| (user.as_str(), password.as_str()))
+    }
+}
+
+impl fmt::Debug for NatsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NatsUrl({})", self.server)
+    }
+}
+
 /// Why the environment does not make a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -190,6 +232,7 @@ impl Configuration {
                 collector,
                 COLLECTOR_EXPECTED,
             ))?,
+            nats: hidden(read(&value, NATS_URL, nats_url, NATS_URL_EXPECTED))?,
         })
     }
 
@@ -245,6 +288,7 @@ const POSTGRES_BIN_EXPECTED: &str =
 const KEPT_DAYS_EXPECTED: &str = "a number of days from 1 to 365 is expected";
 const LOG_FORMAT_EXPECTED: &str = "text or json is expected";
 const COLLECTOR_EXPECTED: &str = "http:// and the host of a collector is expected, such as http://127.0.0.1:4318 (what goes further by TLS, a collector sends)";
+const NATS_URL_EXPECTED: &str = "nats:// or tls:// and a host is expected, with no path, such as nats://127.0.0.1:4222 or tls://user:password@nats.example";
 
 fn read<T>(
     value: impl Fn(&str) -> Option<String>,
@@ -286,7 +330,7 @@ fn without_secrets(url: &str) -> String {
     }
 }
 
-const SCHEMES: [&str; 7] = ["postgres", "postgresql", "mysql", "mariadb", "sqlite", "http", "https"];
+const SCHEMES: [&str; 9] = ["postgres", "postgresql", "mysql", "mariadb", "sqlite", "http", "https", "nats", "tls"];
 
 fn addr(text: &str) -> Option<SocketAddr> {
     text.parse().ok()
@@ -324,6 +368,22 @@ fn collector(text: &str) -> Option<CollectorUrl> {
     let is_path = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte));
     let is_collector = is_host(host) && port.is_none_or(is_port) && is_path;
     is_collector.then(|| CollectorUrl(text.trim_end_matches('/').to_owned()))
+}
+
+fn nats_url(text: &str) -> Option<NatsUrl> {
+    let (scheme, rest) = text.split_once("://").filter(|(scheme, _)| ["nats", "tls"].contains(scheme))?;
+    let (login, authority) = match rest.rsplit_once('@') {
+        None => (None, rest),
+        Some((login, authority)) => {
+            let (user, password) = login.split_once(':').unwrap_or((login, ""));
+            let decoded = |text| Some(percent_decode_str(text).decode_utf8().ok()?.into_owned());
+            (Some((decoded(user)?, decoded(password)?)), authority)
+        }
+    };
+    let (host, port) = host_and_port(authority)?;
+    let is_server =
+        is_host(host) && port.is_none_or(is_port) && login.as_ref().is_none_or(|(user, _)| !user.is_empty());
+    is_server.then(|| NatsUrl { server: format!("{scheme}://{authority}"), login })
 }
 
 fn database_url(text: &str) -> Option<DatabaseUrl> {
@@ -409,6 +469,7 @@ mod tests {
                 mutations_kept: KeptDays(90),
                 log_format: LogFormat::Text,
                 collector: None,
+                nats: None,
             }
         );
         assert_eq!(parse(&[]).unwrap().cookies(), Cookies::Plain);
@@ -426,8 +487,11 @@ mod tests {
             ("MILLSTREAM_EVENTS_KEPT_DAYS", "30"),
             ("MILLSTREAM_MUTATIONS_KEPT_DAYS", "365"),
             ("MILLSTREAM_LOG_FORMAT", "json"),
+            ("MILLSTREAM_NATS_URL", "tls://u:geheim%40@n.example:4333"),
         ])
         .unwrap();
+        let nats = configuration.nats.as_ref().unwrap();
+        assert_eq!((nats.server(), nats.login()), ("tls://n.example:4333", Some(("u", "geheim@"))));
         assert_eq!((configuration.events_kept.days(), configuration.mutations_kept.days()), (30, 365));
         assert_eq!(configuration.log_format, LogFormat::Json);
         assert_eq!(configuration.addr, "[::]:8080".parse().unwrap());
@@ -468,6 +532,32 @@ mod tests {
         {
             let refusal = refusal("OTEL_EXPORTER_OTLP_ENDPOINT", url);
             assert!(refusal.contains("OTEL_EXPORTER_OTLP_ENDPOINT") && refusal.contains("4318"), "{refusal}");
+            assert!(!refusal.contains("geheim"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn nats_is_a_host_with_or_without_a_login() {
+        let nats = |url| parse(&[("MILLSTREAM_NATS_URL", url)]).map(|found| found.nats.unwrap());
+        for (url, server, login) in [
+            ("nats://127.0.0.1", "nats://127.0.0.1", None),
+            ("nats://token@[::1]:4222", "nats://[::1]:4222", Some(("token", ""))),
+            ("tls://a:b:c@d@h", "tls://h", Some(("a", "b:c@d"))),
+        ] {
+            let found = nats(url).unwrap();
+            assert_eq!((found.server(), found.login()), (server, login));
+        }
+        for url in [
+            "http://h",
+            "nats://",
+            "nats://h/geheim",
+            "nats://:geheim@h",
+            "u:geheim@h",
+            "nats://h:0",
+            "nats://%ff:geheim@h",
+        ] {
+            let refusal = refusal("MILLSTREAM_NATS_URL", url);
+            assert!(refusal.contains("MILLSTREAM_NATS_URL") && refusal.contains("4222"), "{refusal}");
             assert!(!refusal.contains("geheim"), "{refusal}");
         }
     }

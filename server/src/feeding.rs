@@ -1,11 +1,14 @@
 //! The task that drives the feed: takes a step, hands it to the hub, waits. Polls quickly after an event, slower when
-//! nothing happens, at once when this process has committed.
+//! nothing happens, at once when this process has committed. Where there is a relay and another server publishes, steps are heard
+//! instead of taken.
 
 use crate::metrics::durations;
+use crate::relaying::{Relay, RelayCounts, Word};
 use crate::shutdown::Stopping;
 use crate::telemetry::{self, Found};
 use millstream::feed::{Batch, Feed, FeedError};
 use millstream::hub::Hub;
+use millstream::relay::Heard;
 use prometheus_client::metrics::histogram::Histogram;
 use sqlx::PgPool;
 use std::sync::Arc;
@@ -23,17 +26,23 @@ const APART: Duration = Duration::from_millis(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// When the feed last took a step, for those who ask how far behind it is, and how long its steps took.
+/// When the feed last took a step or heard of one, for those who ask how far behind it is, and how long those took that it took itself.
 #[derive(Debug)]
 pub struct Pulse {
     started: Instant,
     last_success: AtomicU64,
     steps: Histogram,
+    pub(crate) relay: RelayCounts,
 }
 
 impl Pulse {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { started: Instant::now(), last_success: AtomicU64::new(0), steps: durations() })
+        Arc::new(Self {
+            started: Instant::now(),
+            last_success: AtomicU64::new(0),
+            steps: durations(),
+            relay: RelayCounts::default(),
+        })
     }
 
     /// The histogram of the steps that succeeded.
@@ -41,13 +50,17 @@ impl Pulse {
         self.steps.clone()
     }
 
-    fn beat(&self, began: Instant) {
+    fn stepped(&self, began: Instant) {
         self.steps.observe(began.elapsed().as_secs_f64());
+        self.beat();
+    }
+
+    fn beat(&self) {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_success.store(now, Ordering::Relaxed);
     }
 
-    /// How long ago the last step succeeded (before the first: how long the feed has been trying).
+    /// How long ago the last step succeeded or was heard (before the first: how long the feed has been trying).
     pub fn lag(&self) -> Duration {
         let last = Duration::from_millis(self.last_success.load(Ordering::Relaxed));
         self.started.elapsed().saturating_sub(last)
@@ -63,53 +76,146 @@ pub(crate) async fn begin(pool: PgPool, hub: &Hub, pulse: &Pulse) -> Result<Feed
     let began = Instant::now();
     let mut feed = Feed::new(pool).keeping(hub.told_one_by_one());
     hub.apply(feed.step().await?).await;
-    pulse.beat(began);
+    pulse.stepped(began);
     Ok(feed)
 }
 
 /// Runs until told to stop. Does not return for a database that is away: it comes back with it.
 pub(crate) async fn run(
-    mut feed: Feed,
-    hub: Arc<Hub>,
+    feed: Feed,
+    relay: Option<Relay>,
     committed: Arc<Notify>,
+    hub: Arc<Hub>,
     pulse: Arc<Pulse>,
     mut stopping: Stopping,
 ) {
-    let mut pace = Pace::default();
+    let mut driver = Driver { feed, relay, hub, pulse, pace: Pace::default(), asked: Instant::now() };
+    let mut next = driver.asked;
     loop {
-        let began = Instant::now();
-        let step = tokio::select! {
-            step = feed.step() => step,
+        let is_well = !driver.pace.is_away();
+        let reason = tokio::select! {
+            () = tokio::time::sleep_until(next) => Reason::Time,
+            // A commit is no reason to ask a database sooner that did not answer.
+            () = committed.notified(), if is_well => Reason::Commit,
+            word = hear(&mut driver.relay) => Reason::Word(word),
             () = stopping.begun() => return,
         };
-        let next = match step {
+        tokio::select! {
+            at = driver.go_on(reason) => next = at,
+            () = stopping.begun() => return,
+        }
+    }
+}
+
+/// Without a relay there is nothing to be heard, ever.
+async fn hear(relay: &mut Option<Relay>) -> Word {
+    match relay {
+        Some(relay) => relay.hear().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Why the feed does something.
+enum Reason {
+    Time,
+    /// This process has committed.
+    Commit,
+    Word(Word),
+}
+
+struct Driver {
+    feed: Feed,
+    relay: Option<Relay>,
+    hub: Arc<Hub>,
+    pulse: Arc<Pulse>,
+    pace: Pace,
+    /// When the database was last asked.
+    asked: Instant,
+}
+
+impl Driver {
+    /// Gives when to ask the database next, if nothing happens before.
+    async fn go_on(&mut self, reason: Reason) -> Instant {
+        match reason {
+            Reason::Time => self.ask().await,
+            Reason::Commit => match &mut self.relay {
+                Some(relay) if !relay.is_publisher() => {
+                    relay.tell_of_commit().await;
+                    self.next()
+                }
+                _ => self.ask_soon().await,
+            },
+            Reason::Word(Word::Commit) => self.ask_soon().await,
+            Reason::Word(Word::Gap) => self.ask_for_gap().await,
+            Reason::Word(Word::Step(whole)) => match self.feed.hear(whole) {
+                Heard::Gap => self.ask_for_gap().await,
+                Heard::Known => {
+                    self.heard();
+                    self.next()
+                }
+                Heard::News(batch) => {
+                    self.heard();
+                    self.succeeded(Instant::now(), is_news(&batch));
+                    self.hub.apply(batch).await;
+                    self.next()
+                }
+            },
+        }
+    }
+
+    fn heard(&self) {
+        self.pulse.beat();
+        self.pulse.relay.heard.fetch_add(1, Ordering::Relaxed);
+    }
+
+    async fn ask_for_gap(&mut self) -> Instant {
+        self.pulse.relay.gaps.fetch_add(1, Ordering::Relaxed);
+        // What is missing is asked for with what comes after it, when the database answers again.
+        if self.pace.is_away() { self.next() } else { self.ask_soon().await }
+    }
+
+    async fn ask_soon(&mut self) -> Instant {
+        tokio::time::sleep_until(self.asked + APART).await;
+        self.ask().await
+    }
+
+    async fn ask(&mut self) -> Instant {
+        let began = Instant::now();
+        self.asked = began;
+        let from = self.feed.cursor().map(|(snapshot, _)| snapshot.clone());
+        match self.feed.step().await {
             Ok(batch) => {
                 let found = is_news(&batch).then(|| Found::of(&batch));
-                if pace.succeeded(began, found.is_some()) == Was::Away {
-                    tracing::info!("the feed goes on");
+                self.succeeded(began, found.is_some());
+                if let Some(relay) = &mut self.relay {
+                    relay.tell(&self.feed, from, &batch).await;
                 }
-                hub.apply(batch).await;
-                pulse.beat(began);
+                self.hub.apply(batch).await;
+                self.pulse.stepped(began);
                 if let Some(found) = found {
                     telemetry::feed_stepped(began.elapsed(), &found);
                 }
-                began + pace.pause(began)
             }
             Err(error) => {
-                let (pause, was) = pace.failed();
-                if was == Was::There {
+                if self.pace.failed() == Was::There {
                     tracing::warn!(%error, "the feed waits for the database");
                 }
-                Instant::now() + pause
             }
-        };
-        let is_well = !pace.is_away();
-        tokio::select! {
-            () = tokio::time::sleep_until(next) => {}
-            // A commit is no reason to ask a database sooner that did not answer.
-            () = committed.notified(), if is_well => tokio::time::sleep_until(began + APART).await,
-            () = stopping.begun() => return,
         }
+        self.next()
+    }
+
+    fn succeeded(&mut self, began: Instant, is_news: bool) {
+        if self.pace.succeeded(began, is_news) == Was::Away {
+            tracing::info!("the feed goes on");
+        }
+    }
+
+    fn next(&self) -> Instant {
+        let by_itself = self.asked + self.pace.pause(Instant::now());
+        let listening_until = self.relay.as_ref().and_then(Relay::silent_at);
+        // After a failure the database is asked when the pause is over, heard or not.
+        listening_until.filter(|_| !self.pace.is_away()).unwrap_or(by_itself)
     }
 }
 
@@ -144,19 +250,17 @@ impl Pace {
     }
 
     fn pause(&self, now: Instant) -> Duration {
-        match self.last_event {
-            Some(last) if now.saturating_duration_since(last) < BUSY_FOR => BUSY,
-            _ => IDLE,
+        match (self.away, self.last_event) {
+            (Some(pause), _) => pause,
+            (None, Some(last)) if now.saturating_duration_since(last) < BUSY_FOR => BUSY,
+            (None, _) => IDLE,
         }
     }
 
-    fn failed(&mut self) -> (Duration, Was) {
-        let (pause, was) = match self.away {
-            None => (FIRST_PAUSE, Was::There),
-            Some(last) => ((last * 2).min(LONGEST_PAUSE), Was::Away),
-        };
-        self.away = Some(pause);
-        (pause, was)
+    fn failed(&mut self) -> Was {
+        let was = if self.is_away() { Was::Away } else { Was::There };
+        self.away = Some(self.away.map_or(FIRST_PAUSE, |last| (last * 2).min(LONGEST_PAUSE)));
+        was
     }
 
     fn is_away(&self) -> bool {
@@ -181,14 +285,15 @@ mod tests {
     #[test]
     fn an_outage_is_told_once_and_its_pauses_grow_to_a_bound() {
         let mut pace = Pace::default();
-        assert_eq!(pace.failed(), (FIRST_PAUSE, Was::There));
-        assert_eq!(pace.failed(), (FIRST_PAUSE * 2, Was::Away));
+        let start = Instant::now();
+        assert_eq!((pace.failed(), pace.pause(start)), (Was::There, FIRST_PAUSE));
+        assert_eq!((pace.failed(), pace.pause(start)), (Was::Away, FIRST_PAUSE * 2));
         for _ in 0..10 {
             pace.failed();
         }
-        assert_eq!(pace.failed(), (LONGEST_PAUSE, Was::Away));
-        assert_eq!(pace.succeeded(Instant::now(), false), Was::Away);
-        assert_eq!(pace.succeeded(Instant::now(), false), Was::There);
-        assert_eq!(pace.failed(), (FIRST_PAUSE, Was::There));
+        assert_eq!((pace.failed(), pace.pause(start)), (Was::Away, LONGEST_PAUSE));
+        assert_eq!(pace.succeeded(start, false), Was::Away);
+        assert_eq!(pace.succeeded(start, false), Was::There);
+        assert_eq!((pace.failed(), pace.pause(start)), (Was::There, FIRST_PAUSE));
     }
 }

@@ -15,6 +15,7 @@ mod presence;
 pub mod private_postgres;
 mod probes;
 mod rate_limit;
+mod relaying;
 mod requests;
 mod roles;
 mod routes;

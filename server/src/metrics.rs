@@ -118,6 +118,11 @@ impl Collector for Standing {
                 "Time since the feed's last successful step",
                 self.pulse.lag().as_secs_f64(),
             ),
+            (
+                "millstream_relay_publisher",
+                "1 where this server publishes the feed over NATS, else 0",
+                f64::from(u8::from(self.pulse.relay.is_publisher.load(Ordering::Relaxed))),
+            ),
             ("process_start_time_seconds", "When the process started, since 1970", started.as_secs_f64()),
         ] {
             let gauge = ConstGauge::new(value);
@@ -131,6 +136,19 @@ impl Collector for Standing {
             ("millstream_watch_checks", "Checks of watches against the database", &counters.watch_checks),
             ("millstream_questions", "Questions answered by HTTP, without a live connection", &counters.questions),
             ("millstream_revocations", "Memberships that ended", &counters.revocations),
+        ] {
+            let counter = ConstCounter::new(value.load(Ordering::Relaxed));
+            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        }
+        let relay = &self.pulse.relay;
+        for (name, help, value) in [
+            ("millstream_relay_published", "Steps of the feed that this server published over NATS", &relay.published),
+            ("millstream_relay_heard", "Steps of the feed that were heard over NATS", &relay.heard),
+            (
+                "millstream_relay_gaps",
+                "Steps heard over NATS of which something was missing, so that the database was asked",
+                &relay.gaps,
+            ),
         ] {
             let counter = ConstCounter::new(value.load(Ordering::Relaxed));
             counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;

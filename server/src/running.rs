@@ -8,6 +8,7 @@ use crate::metrics::{Metrics, durations};
 use crate::presence;
 use crate::private_postgres::{self, PrivatePostgres};
 use crate::rate_limit::Limits;
+use crate::relaying::Relay;
 use crate::roles::{connect_owner, open_pools, owner_options};
 use crate::routes::{self, Web};
 use crate::schema::{self, Kept};
@@ -84,6 +85,8 @@ pub enum BootError {
     },
     #[error("the database is not safe to serve: {}", .0.join("; "))]
     Unsafe(Vec<String>),
+    #[error("could not make a connection to NATS of MILLSTREAM_NATS_URL")]
+    Nats(#[source] async_nats::Error),
     #[error("could not read the change events")]
     Feed(#[source] millstream::feed::FeedError),
     #[error("could not fill the database with the demonstration")]
@@ -226,8 +229,12 @@ async fn start_over(
 
     let (shutdown, stopping) = Shutdown::new();
     let feed = feeding::begin(database.feed.clone(), &hub, &pulse).await.map_err(BootError::Feed)?;
-    let feed =
-        tokio::spawn(feeding::run(feed, hub.clone(), database.committed.clone(), pulse.clone(), stopping.clone()));
+    let relay = match &configuration.nats {
+        Some(nats) => Some(Relay::connect(nats, hub.clone(), pulse.clone(), &feed).await.map_err(BootError::Nats)?),
+        None => None,
+    };
+    let committed = database.committed.clone();
+    let feed = tokio::spawn(feeding::run(feed, relay, committed, hub.clone(), pulse.clone(), stopping.clone()));
     let presence = tokio::spawn(presence::run(hub.clone(), database.feed.clone(), stopping.clone()));
     let kept = Kept { events: configuration.events_kept, mutations: configuration.mutations_kept };
     let housekeeping = tokio::spawn(schema::keep_house_hourly(owner, kept, stopping.clone()));

@@ -4,6 +4,7 @@
 // Each test binary takes its part of this.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod bus;
 pub mod cluster;
 pub mod endpoints;
 pub mod page;

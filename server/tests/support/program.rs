@@ -1,5 +1,6 @@
 //! The server as a process of its own, to be killed.
 
+use super::bus;
 use super::cluster::Room;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -43,6 +44,7 @@ impl Program {
         }
         let mut child = program
             .env_remove("DATABASE_URL")
+            .envs(bus::shared().map(|nats| ("MILLSTREAM_NATS_URL", nats.url())))
             .envs(settings.iter().copied())
             .env("MILLSTREAM_ADDR", "127.0.0.1:0")
             .stdin(Stdio::null())

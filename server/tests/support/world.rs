@@ -1,5 +1,6 @@
 //! A server over a database of its own, the owner's way into that database, and people with sessions.
 
+use super::bus::{self, Nats};
 use super::cluster::cluster;
 use super::scene::Scene;
 use super::socket::Socket;
@@ -14,6 +15,8 @@ use uuid::Uuid;
 
 pub struct World {
     pub server: Running,
+    /// Where servers hear of changes from each other: one that was there before, and publishes them.
+    publisher: Option<Running>,
     /// Stands above row-level security, as `psql` of an operator does.
     pub owner: PgPool,
     pub http: reqwest::Client,
@@ -76,8 +79,10 @@ pub fn xid_of(body: &Value) -> Xid {
 
 /// The configuration of a server on a port of its own.
 pub fn configuration(settings: &[(&str, &str)]) -> Configuration {
+    let nats = bus::shared().map(Nats::url);
+    let nats = nats.as_deref().map(|url| ("MILLSTREAM_NATS_URL", url));
     let settings: HashMap<&str, &str> =
-        [("MILLSTREAM_ADDR", "127.0.0.1:0")].into_iter().chain(settings.iter().copied()).collect();
+        [("MILLSTREAM_ADDR", "127.0.0.1:0")].into_iter().chain(nats).chain(settings.iter().copied()).collect();
     Configuration::parse(|name| settings.get(name).map(|value| (*value).to_owned())).unwrap()
 }
 
@@ -97,7 +102,12 @@ impl World {
     /// A server over a new database of the binary's cluster.
     pub async fn new() -> Self {
         let url = cluster().await.database().await;
-        Self::over(start_over(&url).await.unwrap_or_else(|why| panic!("{}", why.sentence()))).await
+        let start = async || start_over(&url).await.unwrap_or_else(|why| panic!("{}", why.sentence()));
+        let publisher = match bus::shared() {
+            Some(_) => Some(start().await),
+            None => None,
+        };
+        Self { publisher, ..Self::over(start().await).await }
     }
 
     /// What is needed to talk with a server that runs.
@@ -105,7 +115,7 @@ impl World {
         let owner = pool(&server.owner_url).await;
         let base = format!("http://{}", server.addr);
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        let mut world = Self { server, owner, http, base, nowhere: Uuid::nil() };
+        let mut world = Self { server, publisher: None, owner, http, base, nowhere: Uuid::nil() };
         world.nowhere = world.organization("Nowhere").await;
         world
     }
@@ -113,6 +123,9 @@ impl World {
     pub async fn stop(self) {
         self.owner.close().await;
         self.server.stop().await.unwrap();
+        if let Some(publisher) = self.publisher {
+            publisher.stop().await.unwrap();
+        }
     }
 
     // ------------------------------------------------------------------------------------------ who there is
