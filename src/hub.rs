@@ -27,7 +27,7 @@ use crate::feed::Batch;
 use crate::key::{OrganizationId, PersonId};
 use crate::snapshot::{Epoch, Snapshot};
 use crate::sql::Database;
-use crate::wire::WatchNumber;
+use crate::wire::{ServerFrame, WatchNumber};
 use outlet::{Outlet, Standing};
 use presence::Lobby;
 use routing::{ConnectionId, RightsNow, Routing};
@@ -90,6 +90,20 @@ pub struct Counters {
     pub watch_checks: AtomicU64,
     pub questions: AtomicU64,
     pub revocations: AtomicU64,
+    /// Keys that were not let be watched, and messages of clients that were refused.
+    pub refusals: AtomicU64,
+}
+
+impl Counters {
+    /// Notes what is refused in what a client is told.
+    fn told(&self, frame: &ServerFrame) {
+        let refused = match frame {
+            ServerFrame::Tick(tick) => tick.refused.len(),
+            ServerFrame::Error(_) => 1,
+            _ => return,
+        };
+        self.refusals.fetch_add(refused as u64, Ordering::Relaxed);
+    }
 }
 
 impl Hub {

@@ -1,7 +1,5 @@
 //! `POST /api/batch`: several mutations in one request, carried out one after the other as if each had come by itself.
 
-use crate::answers;
-use crate::requests::RequestName;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::request::Parts;
@@ -42,12 +40,11 @@ pub(crate) async fn answer<F: Future<Output = Response>>(
     let batch: Batch = serde_json::from_slice(&body)
         .map_err(|why| ApiError::new(Kind::Malformed, format!("The request cannot be read: {why}.")))?;
     check(&batch, is_mutation)?;
-    let name = parts.extensions.get::<RequestName>();
     let mut answers = Vec::new();
     for BatchCall { function, arguments } in batch.calls {
         let path = format!("{API}{function}");
         let request = request_of(&parts, &path, &arguments)?;
-        let response = answers::in_our_words(&path, name, call(request).await).await;
+        let response = call(request).await;
         let status = response.status().as_u16();
         let body = axum::body::to_bytes(response.into_body(), LONGEST).await.map_err(|_| ApiError::internal())?;
         let body = String::from_utf8(body.into()).map_err(|_| ApiError::internal())?;

@@ -3,7 +3,9 @@
 
 use crate::configuration::KeptDays;
 use crate::shutdown::Stopping;
-use sqlx::PgConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::query::QueryScalar;
+use sqlx::{PgConnection, Postgres};
 use std::time::Duration;
 
 /// So many mutations go in one transaction: some ten milliseconds.
@@ -22,34 +24,32 @@ pub(crate) async fn forget(
     mutations_kept: KeptDays,
     stopping: &mut Stopping,
 ) -> Result<(), sqlx::Error> {
-    let (mut mutations, mut sessions) = (0, 0);
-    loop {
-        let deleted: i32 = sqlx::query_scalar("select millstream.forget_mutations($1, $2)")
-            .bind(i32::from(mutations_kept.days()))
-            .bind(MUTATIONS)
-            .fetch_one(&mut *connection)
-            .await?;
-        mutations += deleted;
-        if deleted < MUTATIONS || stops_within(AFTER_MUTATIONS, stopping).await {
-            break;
-        }
-    }
-    loop {
-        let deleted: i32 = sqlx::query_scalar("select millstream.forget_sessions($1)")
-            .bind(SESSIONS)
-            .fetch_one(&mut *connection)
-            .await?;
-        sessions += deleted;
-        if deleted < SESSIONS || stops_within(AFTER_SESSIONS, stopping).await {
-            break;
-        }
-    }
+    let days = i32::from(mutations_kept.days());
+    let forget_mutations =
+        |most| sqlx::query_scalar("select millstream.forget_mutations($1, $2)").bind(days).bind(most);
+    let forget_sessions = |most| sqlx::query_scalar("select millstream.forget_sessions($1)").bind(most);
+    let mutations = in_steps(connection, forget_mutations, MUTATIONS, AFTER_MUTATIONS, stopping).await?;
+    let sessions = in_steps(connection, forget_sessions, SESSIONS, AFTER_SESSIONS, stopping).await?;
     if mutations + sessions > 0 {
         tracing::info!(mutations, sessions, "deleted old mutations and expired sessions");
     }
     Ok(())
 }
 
-async fn stops_within(pause: Duration, stopping: &mut Stopping) -> bool {
-    tokio::time::timeout(pause, stopping.begun()).await.is_ok()
+/// Gives how many were deleted.
+async fn in_steps(
+    connection: &mut PgConnection,
+    forget: impl Fn(i32) -> QueryScalar<'static, Postgres, i32, PgArguments>,
+    most: i32,
+    pause: Duration,
+    stopping: &mut Stopping,
+) -> Result<i32, sqlx::Error> {
+    let mut all = 0;
+    loop {
+        let deleted = forget(most).fetch_one(&mut *connection).await?;
+        all += deleted;
+        if deleted < most || tokio::time::timeout(pause, stopping.begun()).await.is_ok() {
+            return Ok(all);
+        }
+    }
 }

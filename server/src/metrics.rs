@@ -3,12 +3,13 @@
 
 use crate::feeding::Pulse;
 use app::request::Lists;
+use axum::http::StatusCode;
 use millstream::hub::Hub;
 use millstream::sql::Counts;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -30,6 +31,13 @@ pub(crate) fn durations() -> Histogram {
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<Answered, Histogram>,
+    refusals: Family<Refused, Counter>,
+}
+
+/// What a request was refused for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Refused {
+    status: u16,
 }
 
 /// What a request was and came to.
@@ -54,6 +62,8 @@ impl Metrics {
             "From a request's head to its answer's, by route and status",
             requests.clone(),
         );
+        let refusals = Family::default();
+        registry.register("millstream_refusals", "Requests that were refused (4xx), by status", refusals.clone());
         registry.register(
             "millstream_change_to_frame_seconds",
             "From the moment in which a change was made to the frame that tells a connection of it",
@@ -61,10 +71,15 @@ impl Metrics {
         );
         registry.register("millstream_feed_step_seconds", "The feed's successful steps", pulse.steps());
         registry.register_collector(Box::new(Standing { hub, lists, pulse, started }));
-        Self { registry, requests }
+        Self { registry, requests, refusals }
     }
 
-    pub(crate) fn answered(&self, route: String, status: u16, took: Duration) {
+    pub(crate) fn answered(&self, route: String, status: StatusCode, took: Duration) {
+        let is_refusal = status.is_client_error();
+        let status = status.as_u16();
+        if is_refusal {
+            self.refusals.get_or_create(&Refused { status }).inc();
+        }
         self.requests.get_or_create(&Answered { route, status }).observe(took.as_secs_f64());
     }
 
@@ -136,6 +151,11 @@ impl Collector for Standing {
             ("millstream_watch_checks", "Checks of watches against the database", &counters.watch_checks),
             ("millstream_questions", "Questions answered by HTTP, without a live connection", &counters.questions),
             ("millstream_revocations", "Memberships that ended", &counters.revocations),
+            (
+                "millstream_live_refusals",
+                "Keys that were not let be watched, and messages of live connections that were refused",
+                &counters.refusals,
+            ),
         ] {
             let counter = ConstCounter::new(value.load(Ordering::Relaxed));
             counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;

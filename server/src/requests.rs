@@ -70,7 +70,7 @@ pub(crate) async fn observe(State(metrics): State<Arc<Metrics>>, mut request: Re
             tracing::debug!(status = status.as_u16(), ?took, "answered");
         }
     });
-    metrics.answered(route, status.as_u16(), took);
+    metrics.answered(route, status, took);
     if let Ok(name) = HeaderValue::from_str(name.as_str()) {
         response.headers_mut().insert(HEADER, name);
     }

@@ -4,6 +4,7 @@ use crate::answers;
 use crate::feeding::Pulse;
 use crate::metrics::Metrics;
 use crate::rate_limit::{self, Limits};
+use crate::requests::RequestName;
 use crate::security_headers::{self, Transport};
 use crate::session_layer::{Sessions, find_caller, find_page_owner};
 use crate::sign_in_form::Form;
@@ -27,6 +28,7 @@ use millstream::requests::API;
 use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 use tokio_util::task::LocalPoolHandle;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -142,9 +144,18 @@ async fn function_or_form(web: &Web, request: Request) -> Result<Response, mills
     if path == batch::PATH {
         let caller = request.extensions().get::<Caller>().and_then(|caller| caller.0.as_ref());
         caller.ok_or_else(millstream::ApiError::unauthenticated)?;
-        return batch::answer(request, |function| FUNCTIONS.is_mutation(function), |call| function(web, call)).await;
+        return batch::answer(request, |function| FUNCTIONS.is_mutation(function), |call| apart(web, call)).await;
     }
     Ok(function(web, request).await)
+}
+
+/// A call of a batch, answered and counted as if it had come by itself.
+async fn apart(web: &Web, call: Request) -> Response {
+    let (began, path) = (Instant::now(), call.uri().path().to_owned());
+    let name = call.extensions().get::<RequestName>().cloned();
+    let response = answers::in_our_words(&path, name.as_ref(), function(web, call).await).await;
+    web.metrics.answered(path, response.status(), began.elapsed());
+    response
 }
 
 async fn function(web: &Web, request: Request) -> Response {

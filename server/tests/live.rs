@@ -17,6 +17,7 @@ use millstream::wire::{ClientFrame, Passed, ServerFrame, Standing, Watch};
 use millstream::{Kind, MutationId};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use support::scene::Scene;
 use support::socket::{Heard, Socket, list, record, refusal, request};
@@ -205,6 +206,8 @@ async fn what_cannot_be_watched_is_refused_by_its_number_and_the_rest_is_watched
             list(12, organization, "sales_orders", newest(), &stamp),
         ])
         .await;
+    let counted = world.server.hub.counters().refusals.load(Ordering::Relaxed);
+    assert_eq!(counted, heard.refused.len() as u64);
     let kinds: Vec<_> = heard.refused.iter().map(|(number, error)| (*number, error.kind)).collect();
     use Kind::{Invalid, Malformed, NotFound};
     let mut expected: Vec<_> =

@@ -4,6 +4,7 @@
 
 mod support;
 
+use serde_json::json;
 use support::world::{Answer, Person, World};
 use uuid::Uuid;
 
@@ -47,6 +48,8 @@ async fn metrics_tell_what_requests_took_and_no_secret_of_an_address() {
     let scene = world.scene().await;
     orders(&world, &scene.owner, scene.organization, None).await;
     orders(&world, &scene.owner, Uuid::now_v7(), None).await;
+    let call = json!({"function": "orders/update", "arguments": {"mutation_id": Uuid::now_v7()}});
+    world.post(Some(&scene.owner), "/api/batch", &json!({"calls": [call]})).await.ok();
     for path in ["/join/SECRET", "/api/nothing/SECRET", "/SECRET"] {
         world.get(None, path, &[]).await;
     }
@@ -56,6 +59,10 @@ async fn metrics_tell_what_requests_took_and_no_secret_of_an_address() {
     for line in [
         r#"millstream_request_seconds_count{route="/api/orders/list",status="200"} 1"#,
         r#"millstream_request_seconds_count{route="/api/orders/list",status="404"} 1"#,
+        r#"millstream_request_seconds_count{route="/api/batch",status="200"} 1"#,
+        r#"millstream_request_seconds_count{route="/api/orders/update",status="400"} 1"#,
+        r#"millstream_refusals_total{status="400"} 1"#,
+        "millstream_live_refusals_total 0",
         "# TYPE millstream_feed_step_seconds histogram",
         "# TYPE millstream_change_to_frame_seconds histogram",
         "millstream_connections 0.0",

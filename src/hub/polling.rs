@@ -52,6 +52,7 @@ impl Hub {
             if changed.is_empty() { RightsThere::new() } else { self.rights(person, changed.keys().copied()).await? };
         let mut frames = vec![ServerFrame::Hello { person }];
         frames.extend(told.frames(&self.registry, &beyond, &changed, &now, cursor));
+        frames.iter().for_each(|frame| self.counters.told(frame));
         Ok(Reply { frames })
     }
 }

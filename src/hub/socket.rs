@@ -172,6 +172,7 @@ impl Socket {
     }
 
     fn reply(&self, frame: &ServerFrame) -> Result<(), End> {
+        self.hub.counters.told(frame);
         send(&self.outlet, frame)
     }
 }

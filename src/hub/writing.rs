@@ -94,6 +94,8 @@ impl Writer {
                 Told::Frames(frames, _) => frames.len(),
             };
             hub.counters.frames.fetch_add(frames as u64, Ordering::Relaxed);
+            let (Told::Alike(_, apart) | Told::Frames(apart, _)) = &told;
+            apart.iter().for_each(|frame| hub.counters.told(frame));
             match send(&outlet, told) {
                 Ok(false) => {
                     if let Some(since) = since {

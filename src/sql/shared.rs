@@ -31,6 +31,14 @@ const MOST_TOGETHER: usize = 2_000;
 /// null where a person is answered for themselves alone.
 pub const SIGHT: &str = "millstream.sight(person uuid, organization uuid) returns text";
 
+/// What a query may be asked.
+pub trait Question: Clone + Eq + Hash + Send + Sync + 'static {}
+impl<T: Clone + Eq + Hash + Send + Sync + 'static> Question for T {}
+
+/// What many may be given.
+pub trait Answer: Clone + Send + Sync + 'static {}
+impl<T: Clone + Send + Sync + 'static> Answer for T {}
+
 /// One query that people share, with all that it may be asked.
 pub struct SharedRead<Asked, T> {
     flights: Arc<Flights<Asked, T>>,
@@ -52,6 +60,16 @@ struct Waiter<T> {
     told: oneshot::Sender<Told<T>>,
 }
 
+/// What there is to do for whoever asks.
+enum Part<T> {
+    /// Nobody asks the same now: read, and others may wait for what comes after.
+    First,
+    /// The next read will tell.
+    Waits(oneshot::Receiver<Told<T>>),
+    /// Too many wait already.
+    Full,
+}
+
 enum Told<T> {
     Answer(Read<T>),
     /// Nobody sees the same, or the read failed: whoever asks alone is told why.
@@ -67,11 +85,7 @@ pub struct Counts {
     pub shared: AtomicU64,
 }
 
-impl<Asked, T> SharedRead<Asked, T>
-where
-    Asked: Clone + Eq + Hash + Send + Sync + 'static,
-    T: Clone + Send + Sync + 'static,
-{
+impl<Asked: Question, T: Answer> SharedRead<Asked, T> {
     /// `body` reads what is asked in the organization, as the person of the transaction, and refuses who may not.
     pub fn new(
         database: &Database,
@@ -100,50 +114,27 @@ where
             return self.flights.alone(person, pending, organization, asked).await;
         }
         let key = (organization, asked.clone());
-        let joined = {
-            let mut waiting = self.flights.waiting();
-            match waiting.get_mut(&key) {
-                Some(others) if others.len() < MOST_TOGETHER => {
-                    let (told, answer) = oneshot::channel();
-                    others.push(Waiter { person, told });
-                    Some(Some(answer))
-                }
-                Some(_) => Some(None),
-                None => {
-                    waiting.insert(key.clone(), Vec::new());
-                    None
-                }
-            }
-        };
-        match joined {
-            Some(Some(answer)) => match answer.await {
-                Ok(Told::Answer(read)) => Ok(read),
-                Ok(Told::Alone) | Err(_) => self.flights.alone(person, &[], organization, asked).await,
-            },
-            Some(None) => self.flights.alone(person, &[], organization, asked).await,
-            None => {
+        match self.flights.join(&key, person) {
+            Part::First => {
                 let _flight = Flight { flights: self.flights.clone(), key: Some(key) };
                 self.flights.alone(person, &[], organization, asked).await
             }
+            Part::Waits(answer) => match answer.await {
+                Ok(Told::Answer(read)) => Ok(read),
+                Ok(Told::Alone) | Err(_) => self.flights.alone(person, &[], organization, asked).await,
+            },
+            Part::Full => self.flights.alone(person, &[], organization, asked).await,
         }
     }
 }
 
 /// A flight under way. When it ends, however it does, the next one begins, for those who wait.
-struct Flight<Asked, T>
-where
-    Asked: Clone + Eq + Hash + Send + Sync + 'static,
-    T: Clone + Send + Sync + 'static,
-{
+struct Flight<Asked: Question, T: Answer> {
     flights: Arc<Flights<Asked, T>>,
     key: Option<Key<Asked>>,
 }
 
-impl<Asked, T> Drop for Flight<Asked, T>
-where
-    Asked: Clone + Eq + Hash + Send + Sync + 'static,
-    T: Clone + Send + Sync + 'static,
-{
+impl<Asked: Question, T: Answer> Drop for Flight<Asked, T> {
     fn drop(&mut self) {
         let Some(key) = self.key.take() else { return };
         let mut waiting = self.flights.waiting();
@@ -157,11 +148,7 @@ where
     }
 }
 
-impl<Asked, T> Flight<Asked, T>
-where
-    Asked: Clone + Eq + Hash + Send + Sync + 'static,
-    T: Clone + Send + Sync + 'static,
-{
+impl<Asked: Question, T: Answer> Flight<Asked, T> {
     async fn fly(self) {
         let Some(key) = &self.key else { return };
         let are_many = self.flights.waiting().get(key).is_some_and(|waiting| waiting.len() >= MANY);
@@ -178,13 +165,23 @@ where
     }
 }
 
-impl<Asked, T> Flights<Asked, T>
-where
-    Asked: Clone + Eq + Hash + Send + Sync + 'static,
-    T: Clone + Send + Sync + 'static,
-{
+impl<Asked: Question, T: Answer> Flights<Asked, T> {
     fn waiting(&self) -> MutexGuard<'_, HashMap<Key<Asked>, Vec<Waiter<T>>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn join(&self, key: &Key<Asked>, person: PersonId) -> Part<T> {
+        let mut waiting = self.waiting();
+        let Some(others) = waiting.get_mut(key) else {
+            waiting.insert(key.clone(), Vec::new());
+            return Part::First;
+        };
+        if others.len() >= MOST_TOGETHER {
+            return Part::Full;
+        }
+        let (told, answer) = oneshot::channel();
+        others.push(Waiter { person, told });
+        Part::Waits(answer)
     }
 
     async fn alone(
