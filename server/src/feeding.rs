@@ -94,11 +94,13 @@ pub(crate) async fn run(
     loop {
         let is_well = !driver.pace.is_away();
         let reason = tokio::select! {
-            () = tokio::time::sleep_until(next) => Reason::Time,
+            biased;
+            () = stopping.begun() => return,
+            // Before the time: who was busy for long has heard nobody only if there is nothing to hear.
+            word = hear(&mut driver.relay) => Reason::Word(word),
             // A commit is no reason to ask a database sooner that did not answer.
             () = committed.notified(), if is_well => Reason::Commit,
-            word = hear(&mut driver.relay) => Reason::Word(word),
-            () = stopping.begun() => return,
+            () = tokio::time::sleep_until(next) => Reason::Time,
         };
         tokio::select! {
             at = driver.go_on(reason) => next = at,
