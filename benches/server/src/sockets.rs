@@ -1,5 +1,5 @@
-//! Many live connections on one thread. Opening is asynchronous work of the caller; from then on a thread of its own
-//! reads all of them by one `epoll`, and notes what the frames say, and when.
+//! Many live connections on a few threads. Opening is asynchronous work of the caller; from then on as many threads as there are
+//! cores read them, each its share by one `epoll`, and note what the frames say, and when.
 
 use crate::Outcome;
 use crate::clock::{self, Nanos};
@@ -10,6 +10,7 @@ use futures::{StreamExt, TryStreamExt};
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -89,9 +90,22 @@ pub(crate) struct Sockets {
     address: SocketAddr,
     heard: Arc<Mutex<Heard>>,
     news: Arc<Notify>,
+    /// A socket's is its number, modulo their number.
+    listeners: Vec<Listening>,
+}
+
+/// A thread that reads its share of the sockets.
+struct Listening {
     orders: Sender<Order>,
     waker: Arc<Waker>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl Listening {
+    fn order(&self, order: Order) -> Outcome {
+        self.orders.send(order).map_err(|_| "a thread of the sockets has ended")?;
+        Ok(self.waker.wake()?)
+    }
 }
 
 /// Whom a socket is to be opened for and what it says first.
@@ -103,15 +117,19 @@ pub(crate) struct Opening {
 
 impl Sockets {
     pub(crate) fn new(address: SocketAddr, count: usize) -> Outcome<Self> {
-        let poll = Poll::new()?;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         let heard = Arc::new(Mutex::new(Heard { sockets: vec![State::default(); count], ..Heard::default() }));
         let news = Arc::new(Notify::new());
-        let (orders, received) = channel();
-        let listener =
-            Listener { poll, orders: received, heard: Arc::clone(&heard), news: Arc::clone(&news), lines: Vec::new() };
-        let thread = std::thread::Builder::new().name("sockets".to_owned()).spawn(move || listener.run(count))?;
-        Ok(Self { address, heard, news, orders, waker, thread: Some(thread) })
+        let listener = |_| {
+            let poll = Poll::new()?;
+            let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+            let (orders, received) = channel();
+            let (heard, news) = (Arc::clone(&heard), Arc::clone(&news));
+            let listener = Listener { poll, orders: received, heard, news, lines: Vec::new(), come: Come::default() };
+            let thread = std::thread::Builder::new().name("sockets".to_owned()).spawn(move || listener.run(count))?;
+            Ok(Listening { orders, waker, thread: Some(thread) })
+        };
+        let listeners = (0..std::thread::available_parallelism()?.get()).map(listener).collect::<Outcome<_>>()?;
+        Ok(Self { address, heard, news, listeners })
     }
 
     pub(crate) fn heard(&self) -> MutexGuard<'_, Heard> {
@@ -168,7 +186,7 @@ impl Sockets {
         }
         let stream = mio::net::TcpStream::from_std(stream.into_std()?);
         self.heard().sockets[socket] = State { is_open: true, ..State::default() };
-        self.order(Order::Add { socket, stream, already: answer.split_off(end) })
+        self.of(socket).order(Order::Add { socket, stream, already: answer.split_off(end) })
     }
 
     /// Brings all of them back, as the product's client does: at once where a connection that stood is ended, within a
@@ -239,12 +257,15 @@ impl Sockets {
 
     /// Closes these, as a network does that is gone: without a word.
     pub(crate) fn cut(&self, sockets: Vec<usize>) -> Outcome {
-        self.order(Order::Cut(sockets))
+        let mut shares = vec![Vec::new(); self.listeners.len()];
+        for socket in sockets {
+            shares[socket % self.listeners.len()].push(socket);
+        }
+        self.listeners.iter().zip(shares).try_for_each(|(listener, share)| listener.order(Order::Cut(share)))
     }
 
-    fn order(&self, order: Order) -> Outcome {
-        self.orders.send(order).map_err(|_| "the sockets' thread has ended")?;
-        Ok(self.waker.wake()?)
+    fn of(&self, socket: usize) -> &Listening {
+        &self.listeners[socket % self.listeners.len()]
     }
 
     /// Waits until what was heard is as wanted.
@@ -299,11 +320,13 @@ impl Sockets {
 
 impl Drop for Sockets {
     fn drop(&mut self) {
-        if self.order(Order::End).is_ok()
-            && let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            eprintln!("the sockets' thread panicked");
+        for listener in &mut self.listeners {
+            if listener.order(Order::End).is_ok()
+                && let Some(thread) = listener.thread.take()
+                && thread.join().is_err()
+            {
+                eprintln!("a thread of the sockets panicked");
+            }
         }
     }
 }
@@ -340,6 +363,32 @@ struct Listener {
     heard: Arc<Mutex<Heard>>,
     news: Arc<Notify>,
     lines: Vec<Option<Line>>,
+    come: Come,
+}
+
+/// What one look at the sockets brought, to be noted by all threads in turn: the kernel's part, which is the most of it, is done by then.
+#[derive(Default)]
+struct Come {
+    bytes: Vec<u8>,
+    frames: Vec<(usize, Range<usize>, Nanos)>,
+    lost: Vec<usize>,
+    cut: Vec<usize>,
+}
+
+impl Come {
+    fn note(&mut self, heard: &mut Heard) {
+        for (socket, range, at) in self.frames.drain(..) {
+            note(socket, &self.bytes[range], at, heard);
+        }
+        self.bytes.clear();
+        for socket in self.lost.drain(..) {
+            heard.sockets[socket].is_open = false;
+            heard.ended += 1;
+        }
+        for socket in self.cut.drain(..) {
+            heard.sockets[socket].is_open = false;
+        }
+    }
 }
 
 impl Listener {
@@ -354,24 +403,22 @@ impl Listener {
                 eprintln!("the sockets' thread: {why}");
                 return;
             }
-            let all = Arc::clone(&self.heard);
-            let mut heard = all.lock().unwrap_or_else(PoisonError::into_inner);
             for event in &events {
                 if event.token() == WAKE {
-                    if !self.obey(&mut heard, &mut buffer) {
+                    if !self.obey(&mut buffer) {
                         return;
                     }
                 } else {
-                    self.read(event.token().0, &mut heard, &mut buffer);
+                    self.read(event.token().0, &mut buffer);
                 }
             }
-            drop(heard);
+            self.come.note(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner));
             self.news.notify_waiters();
         }
     }
 
     /// False at the end.
-    fn obey(&mut self, heard: &mut Heard, buffer: &mut [u8]) -> bool {
+    fn obey(&mut self, buffer: &mut [u8]) -> bool {
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Add { socket, mut stream, already } => {
@@ -380,14 +427,14 @@ impl Listener {
                         return false;
                     }
                     self.lines[socket] = Some(Line { stream, rest: Vec::new() });
-                    self.take(socket, &already, heard);
+                    self.take(socket, &already);
                     // What came before the registration makes no event.
-                    self.read(socket, heard, buffer);
+                    self.read(socket, buffer);
                 }
                 Order::Cut(sockets) => {
                     for socket in sockets {
                         self.lines[socket] = None;
-                        heard.sockets[socket].is_open = false;
+                        self.come.cut.push(socket);
                     }
                 }
                 Order::End => return false,
@@ -396,32 +443,31 @@ impl Listener {
         true
     }
 
-    fn read(&mut self, socket: usize, heard: &mut Heard, buffer: &mut [u8]) {
+    fn read(&mut self, socket: usize, buffer: &mut [u8]) {
         loop {
             let Some(line) = &mut self.lines[socket] else { return };
             match line.stream.read(buffer) {
-                Ok(0) => return self.lose(socket, heard),
+                Ok(0) => return self.lose(socket),
                 Ok(length) => {
-                    self.take(socket, &buffer[..length], heard);
+                    self.take(socket, &buffer[..length]);
                     if length < buffer.len() {
                         return; // all that there was: more makes another event
                     }
                 }
                 Err(why) if why.kind() == ErrorKind::WouldBlock => return,
                 Err(why) if why.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.lose(socket, heard),
+                Err(_) => return self.lose(socket),
             }
         }
     }
 
-    fn lose(&mut self, socket: usize, heard: &mut Heard) {
+    fn lose(&mut self, socket: usize) {
         self.lines[socket] = None;
-        heard.sockets[socket].is_open = false;
-        heard.ended += 1;
+        self.come.lost.push(socket);
     }
 
     /// Takes the frames out of what has come.
-    fn take(&mut self, socket: usize, come: &[u8], heard: &mut Heard) {
+    fn take(&mut self, socket: usize, come: &[u8]) {
         let at = clock::now();
         let Some(line) = &mut self.lines[socket] else { return };
         let mut joined = std::mem::take(&mut line.rest);
@@ -434,7 +480,9 @@ impl Listener {
         while let Some((head, length)) = header(bytes) {
             let Some(payload) = bytes.get(head..head + length) else { break };
             if bytes[0] & 0x0f == 1 {
-                note(socket, payload, at, heard);
+                let begin = self.come.bytes.len();
+                self.come.bytes.extend_from_slice(payload);
+                self.come.frames.push((socket, begin..self.come.bytes.len(), at));
             }
             bytes = &bytes[head + length..];
         }
