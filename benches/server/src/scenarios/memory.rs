@@ -1,9 +1,10 @@
 //! What an idle connection with 20 watched keys costs the server: resident memory, and processor time a second.
 
 use crate::crowd::{Crowd, List, Stamp};
+use crate::processes::{self, resident};
 use crate::report::{Report, Target};
 use crate::sockets::{Opening, Sockets};
-use crate::stage::{Processor, Stage, resident};
+use crate::stage::Stage;
 use crate::{Conditions, Outcome};
 use std::time::Duration;
 
@@ -59,14 +60,14 @@ async fn grown(conditions: &Conditions, keys: usize, idle: &mut [f64]) -> Outcom
     warm.until_watching(keys, Duration::from_secs(30)).await?;
     drop(warm);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let before = resident(stage.pid())?;
+    let before = resident(&[stage.pid()])?;
     let at_rest = if idle.is_empty() { 0.0 } else { used(&stage).await? };
     let sockets = Sockets::new(stage.address, SOCKETS)?;
     sockets.open((0..SOCKETS).map(opening).collect()).await?;
     sockets.until_watching(keys, Duration::from_secs(60)).await?;
     // What the checks of the watches held for a moment is given back meanwhile.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let grown = resident(stage.pid())? as f64 - before as f64;
+    let grown = resident(&[stage.pid()])? as f64 - before as f64;
     for window in idle {
         *window = (used(&stage).await? - at_rest) / SOCKETS as f64;
     }
@@ -78,7 +79,8 @@ async fn grown(conditions: &Conditions, keys: usize, idle: &mut [f64]) -> Outcom
 
 /// Microseconds of processor time that the server uses in a second.
 async fn used(stage: &Stage) -> Outcome<f64> {
-    let before = Processor::now(stage)?;
+    let server = [stage.pid()];
+    let before = processes::used(&server)?;
     tokio::time::sleep(WINDOW).await;
-    Ok(Processor::now(stage)?.since(&before).server * 1e6 / WINDOW.as_secs_f64())
+    Ok((processes::used(&server)? - before) * 1e6 / WINDOW.as_secs_f64())
 }
