@@ -5,6 +5,7 @@ mod clock;
 mod counting;
 mod crowd;
 mod frame;
+mod lab;
 mod processes;
 mod report;
 mod room;
