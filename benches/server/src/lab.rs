@@ -28,6 +28,8 @@ pub(crate) enum Write {
 pub(crate) struct Lab {
     pub(crate) owner: PgConnection,
     tables: Vec<&'static str>,
+    /// Commits into each of the tables so far.
+    written: Vec<usize>,
     writers: Vec<Writer>,
     customers: Vec<Uuid>,
 }
@@ -75,7 +77,7 @@ impl Lab {
             }
             writers.push(writer);
         }
-        Ok(Self { owner, tables: tables.to_vec(), writers, customers })
+        Ok(Self { owner, tables: tables.to_vec(), written: vec![0; tables.len()], writers, customers })
     }
 
     /// Rounds of all writers together, and one before them that does not count; gives those of each table, in the order of
@@ -102,11 +104,18 @@ impl Lab {
             self.writers.iter_mut().map(|writer| writer.run(table, write, customers, began)),
         );
         let commits = done.await?.iter().sum::<usize>();
+        self.written[at] += commits;
         let commits = commits as f64;
         let rate = commits / began.elapsed().as_secs_f64();
         let used = Processor::now(stage)?.since(&before);
         let a_commit = |seconds: f64| seconds * 1e6 / commits;
         Ok(Arm { rate, postgres: a_commit(used.postgres), server: a_commit(used.server), bench: a_commit(used.bench) })
+    }
+
+    /// Commits into the table so far.
+    pub(crate) fn written(&self, table: &str) -> usize {
+        let of_it = |(name, count): (&&str, &usize)| if *name == table { *count } else { 0 };
+        self.tables.iter().zip(&self.written).map(of_it).sum()
     }
 
     /// That the change trigger told of every row, and that commits waited for the disk.
