@@ -38,6 +38,8 @@ pub(crate) struct Room {
     /// Where the program is to listen: a port of loopback that was free when the room was opened.
     pub(crate) address: SocketAddr,
     folder: PathBuf,
+    /// Of the program that was started last, for people.
+    name: String,
     program: Option<Child>,
     warden: Child,
 }
@@ -60,7 +62,7 @@ impl Room {
             .process_group(0)
             .spawn()?;
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        Ok(Self { address, folder, program: None, warden })
+        Ok(Self { address, folder, name: String::new(), program: None, warden })
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -76,6 +78,7 @@ impl Room {
     /// # Errors
     /// With what it printed, where it ended or is not ready in time.
     pub(crate) async fn start(&mut self, command: &mut Command) -> Outcome {
+        self.name = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let log = File::options().create(true).append(true).open(self.log())?;
         let program = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
         fs::write(self.folder.join("server.pid"), program.id().to_string())?;
@@ -89,7 +92,7 @@ impl Room {
             }
             let ended = self.program.as_mut().and_then(|program| program.try_wait().ok().flatten());
             if ended.is_some() || Instant::now() > deadline {
-                let name = command.get_program().display();
+                let name = &self.name;
                 return Err(format!("{name} did not become ready ({ended:?}); it printed:\n{}", self.said()).into());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -122,13 +125,17 @@ impl Room {
     /// Asks the program to end, with what it started, and waits for it.
     pub(crate) fn stop(&mut self) -> Outcome {
         let Some(mut program) = self.program.take() else { return Ok(()) };
+        // What has ended has given its number back.
+        if program.try_wait()?.is_some() {
+            return Ok(());
+        }
         kill(Pid::from_raw(i32::try_from(program.id())?), Signal::SIGTERM)?;
         let deadline = Instant::now() + STOP_BOUND;
         while program.try_wait()?.is_none() {
             if Instant::now() > deadline {
                 program.kill()?;
                 program.wait()?;
-                return Err(format!("the server did not end within {STOP_BOUND:?} of SIGTERM").into());
+                return Err(format!("{} did not end within {STOP_BOUND:?} of SIGTERM", self.name).into());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -145,7 +152,7 @@ impl Drop for Room {
         let said = self.said();
         let warned: Vec<&str> = said.lines().filter(|line| is_warning(line)).collect();
         if let Some(last) = warned.last() {
-            eprintln!("\nthe server warned {} times, at last: {last}", warned.len());
+            eprintln!("\n{} warned {} times, at last: {last}", self.name, warned.len());
         }
         drop(self.warden.stdin.take());
         if let Err(why) = self.warden.wait() {

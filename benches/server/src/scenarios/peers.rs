@@ -1,7 +1,7 @@
 //! What others would take for parts of it, in the same run: Node with ws and nginx with nchan for the way to the sockets,
 //! `NOTIFY` for the feed. In rounds in which each has its turn alone, the server's first: peers send frames of its making.
 
-use crate::audience::{Audience, SOCKETS, Used};
+use crate::audience::{Audience, Used};
 use crate::delivery::Delivered;
 use crate::frame::Pattern;
 use crate::lab::{LIVE, LONG, Lab, PLAIN, WRITERS, Write};
@@ -99,7 +99,7 @@ async fn fan_out(conditions: &Conditions, sides: &mut [Side], report: &mut Repor
     }
     for side in &*sides {
         report.row(
-            format!("one event to {SOCKETS} sockets, p50: {}", side.name),
+            format!("one event to 10,000 sockets, p50: {}", side.name),
             Target::None,
             "ms",
             side.events(|its| &its.p50),
