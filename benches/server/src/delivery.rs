@@ -24,7 +24,8 @@ pub(crate) struct Delivered {
     /// Of each event, in milliseconds.
     pub(crate) p50: Vec<f64>,
     pub(crate) p99: Vec<f64>,
-    /// Until the last socket had it.
+    /// Until the first socket had it, and the last.
+    pub(crate) first: Vec<f64>,
     pub(crate) last: Vec<f64>,
     /// Over all events and sockets.
     pub(crate) all_p99: f64,
@@ -73,6 +74,7 @@ impl Delivered {
         Ok(Self {
             p50: of_each(0.5),
             p99: of_each(0.99),
+            first: of_each(0.0),
             last: of_each(1.0),
             all_p99: quantile(&mut all, 0.99),
             frames: heard.frames as f64 / times.len() as f64 * ways / span,

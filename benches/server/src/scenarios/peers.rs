@@ -105,6 +105,7 @@ async fn fan_out(conditions: &Conditions, sides: &mut [Side], report: &mut Repor
             side.events(|its| &its.p50),
         );
         report.row("    p99", Target::None, "ms", side.events(|its| &its.p99));
+        report.row("    until the first has it", Target::None, "ms", side.events(|its| &its.first));
         report.row("    until the last has it", Target::None, "ms", side.events(|its| &its.last));
     }
     for side in &*sides {
