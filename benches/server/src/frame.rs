@@ -3,6 +3,7 @@
 
 use crate::Outcome;
 use millstream::wire::ServerFrame;
+use std::cell::Cell;
 
 /// What a frame says.
 #[derive(Debug, Default, PartialEq)]
@@ -71,6 +72,37 @@ fn stale<'a>(mut rest: &'a str, into: &mut Vec<(u32, u64)>) -> &'a str {
     }
 }
 
+/// Frames alike but for the transaction that they name, each time another; made after a frame of one event, and as long.
+#[derive(Clone)]
+pub(crate) struct Pattern {
+    /// The watch number that they name.
+    pub(crate) number: u32,
+    before: String,
+    after: String,
+    /// The least number that is as long as the frame's own.
+    least: u64,
+    next: Cell<u64>,
+}
+
+impl Pattern {
+    /// None where the frame tells of something else than one event.
+    pub(crate) fn of(text: &str) -> Option<Self> {
+        let mut said = Said::default();
+        scan(text, &mut said);
+        let &[(number, xid @ 1..)] = said.stale.as_slice() else { return None };
+        let (before, after) = text.split_once(&format!(r#""xids":[{xid}]"#))?;
+        let least = 10_u64.pow(xid.ilog10());
+        Some(Self { number, before: before.to_owned(), after: after.to_owned(), least, next: Cell::new(least) })
+    }
+
+    /// A frame and the transaction that it names. They come again when all that are as long have been.
+    pub(crate) fn next(&self) -> (u64, String) {
+        let xid = self.next.get();
+        self.next.set(if xid + 1 < self.least * 10 { xid + 1 } else { self.least });
+        (xid, format!(r#"{}"xids":[{xid}]{}"#, self.before, self.after))
+    }
+}
+
 fn digits(text: &str) -> (u64, &str) {
     let end = text.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     (text[..end].parse().unwrap_or(0), &text[end..])
@@ -110,7 +142,7 @@ pub(crate) fn check(text: &str) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::check;
+    use super::{Pattern, Said, check, scan};
 
     #[test]
     fn the_search_finds_what_a_reader_finds() {
@@ -129,5 +161,23 @@ mod tests {
         ] {
             check(&frame).unwrap_or_else(|why| panic!("{why}"));
         }
+    }
+    #[test]
+    fn frames_of_a_pattern_differ_in_the_transaction_alone() {
+        let frame = |xid: u64| {
+            format!(
+                r#"{{"type":"tick","cursor":"799:800:","epoch":"00000000-0000-0000-0000-000000000001","stale":[{{"number":3,"xids":[{xid}]}}]}}"#
+            )
+        };
+        let pattern = Pattern::of(&frame(799)).expect("a pattern");
+        assert_eq!(pattern.number, 3);
+        for expected in [100, 101] {
+            assert_eq!(pattern.next(), (expected, frame(expected)));
+        }
+        let mut said = Said::default();
+        let (xid, text) = pattern.next();
+        scan(&text, &mut said);
+        assert_eq!(said.stale, [(3, xid)]);
+        assert!(Pattern::of(r#"{"type":"hello"}"#).is_none());
     }
 }

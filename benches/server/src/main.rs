@@ -1,11 +1,18 @@
 //! The release server under load, with a PostgreSQL that commits durably, both on this host: `make bench-server`.
 //! Each scenario is a file in `scenarios/`; each starts a server of its own, and has a bound on its time.
 
+mod audience;
 mod clock;
 mod counting;
 mod crowd;
+mod delivery;
 mod frame;
+mod lab;
+mod notify;
+mod peer;
+mod processes;
 mod report;
+mod room;
 mod scenarios;
 mod sockets;
 mod stage;
@@ -79,6 +86,12 @@ const SCENARIOS: &[Scenario] = &[
         what: "the end of a membership to the last word about the organization",
         bound: Duration::from_secs(120),
         run: |conditions| Box::pin(scenarios::revocation::run(conditions)),
+    },
+    Scenario {
+        name: "peers",
+        what: "beside Node with ws, nginx with nchan, and NOTIFY",
+        bound: Duration::from_secs(1_200),
+        run: |conditions| Box::pin(scenarios::peers::run(conditions)),
     },
     Scenario {
         name: "feed",

@@ -6,6 +6,7 @@ pub(crate) mod fanout;
 pub(crate) mod feed;
 pub(crate) mod latency;
 pub(crate) mod memory;
+pub(crate) mod peers;
 pub(crate) mod reconnect;
 pub(crate) mod revocation;
 pub(crate) mod storm;

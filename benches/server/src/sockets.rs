@@ -79,6 +79,13 @@ pub(crate) struct Heard {
     samples: Vec<String>,
 }
 
+impl Heard {
+    /// The frames that were kept, the last of them last.
+    pub(crate) fn samples(&self) -> &[String] {
+        &self.samples
+    }
+}
+
 enum Order {
     Add { socket: usize, stream: mio::net::TcpStream, already: Vec<u8> },
     Cut(Vec<usize>),

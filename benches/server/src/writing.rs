@@ -48,32 +48,44 @@ impl Pace {
     pub(crate) fn a_second(times: u32, long: Duration) -> Self {
         Self { gap: Duration::from_secs(1) / times, burst: 1, long }
     }
+
+    /// Does something at this pace, each time on its own time whether or not the one before is done, as far as the workers
+    /// suffice. `one` is given the turn, counted from 0.
+    pub(crate) async fn keep<W, T: Clone>(
+        self,
+        workers: &mut [W],
+        one: impl AsyncFn(&mut W, u64) -> Outcome<T>,
+    ) -> Outcome<Vec<T>> {
+        let began = Instant::now();
+        let next = std::cell::Cell::new(0_u32);
+        let (next, one) = (&next, &one);
+        let workers = workers.iter_mut().map(|worker| async move {
+            let mut done = Vec::new();
+            loop {
+                let turn = next.get();
+                let due = began + self.gap * (turn / self.burst);
+                if due >= began + self.long {
+                    return Outcome::Ok(done);
+                }
+                next.set(turn + 1);
+                sleep_until(due).await;
+                done.push(one(worker, turn.into()).await?);
+            }
+        });
+        Ok(futures::future::try_join_all(workers).await?.concat())
+    }
 }
 
-/// Makes commits at a steady pace, each on its own time whether or not the one before is done, as far as the
-/// connections suffice. `which` names the orders, one after the other.
+/// Makes commits at a steady pace, as far as the connections suffice. `which` names the orders, one after the other.
 pub(crate) async fn at_pace(
     connections: &mut [PgConnection],
     orders: &[Uuid],
     pace: Pace,
     which: impl Fn(u64) -> usize,
 ) -> Outcome<Vec<Commit>> {
-    let began = Instant::now();
-    let next = std::cell::Cell::new(0_u32);
-    let (next, which) = (&next, &which);
-    let writers = connections.iter_mut().map(|connection| async move {
-        let mut commits = Vec::new();
-        loop {
-            let turn = next.get();
-            let due = began + pace.gap * (turn / pace.burst);
-            if due >= began + pace.long {
-                return Outcome::Ok(commits);
-            }
-            next.set(turn + 1);
-            sleep_until(due).await;
-            let order = which(turn.into());
-            commits.push(rename(connection, order, orders[order]).await?);
-        }
-    });
-    Ok(futures::future::try_join_all(writers).await?.concat())
+    let rename_one = async |connection: &mut PgConnection, turn: u64| {
+        let order = which(turn);
+        rename(connection, order, orders[order]).await
+    };
+    pace.keep(connections, rename_one).await
 }

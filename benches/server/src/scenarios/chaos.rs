@@ -39,10 +39,7 @@ pub(crate) async fn run(conditions: &Conditions) -> Outcome<Report> {
     let clients = Clients { crowd: &crowd, sockets: &sockets, held: RefCell::new(vec![first; SOCKETS]) };
     clients.come_back((0..SOCKETS).collect()).await;
     sockets.until_watching(KEYS, BOUND).await?;
-    let mut writers = Vec::new();
-    for _ in 0..WRITERS {
-        writers.push(stage.owner().await?);
-    }
+    let mut writers = stage.owners(WRITERS).await?;
     let mut slow = stage.owner().await?;
 
     let until = Instant::now() + Duration::from_secs(conditions.seconds);

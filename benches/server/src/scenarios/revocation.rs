@@ -34,10 +34,7 @@ pub(crate) async fn run(conditions: &Conditions) -> Outcome<Report> {
     });
     sockets.open(openings.collect()).await?;
     sockets.until_watching(KEYS + 1, BOUND).await?;
-    let mut writers = Vec::new();
-    for _ in 0..WRITERS {
-        writers.push(stage.owner().await?);
-    }
+    let mut writers = stage.owners(WRITERS).await?;
 
     let (mut p50, mut p99, mut slowest, mut frames) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
