@@ -164,6 +164,24 @@ async fn a_list_that_many_read_at_once_is_read_once_for_each_sight() {
     world.stop().await;
 }
 
+/// Among many who ask at once are some who may see it and some who may not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_answered_by_the_sight_of_others() {
+    const EACH: usize = 20;
+    let world = World::new().await;
+    let firm = firm(&world).await;
+    let (planner, viewer) = (&firm.people[4].0, &firm.people[10].0);
+    world.change("update role_permissions set can_view = false where role = 'viewer' and module = 'sales'").await;
+    let shared_before = counts(&world).await.1;
+    let asked = (0..EACH).flat_map(|_| [viewer, planner]);
+    let answers = join_all(asked.map(async |who| (who.id, list(&world, who, firm.organization, LISTS[0]).await))).await;
+    assert!(counts(&world).await.1 > shared_before, "they shared");
+    for (who, answer) in answers {
+        assert_eq!(answer.status, if who == viewer.id { 403 } else { 200 }, "{}", answer.text);
+    }
+    world.stop().await;
+}
+
 /// The list's snapshot decides: what it sees of a person's membership is what they are answered by.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_removed_while_many_read_is_answered_as_of_the_answers_snapshot() {
