@@ -48,6 +48,8 @@ pub(crate) struct Relay {
     commits: Option<oneshot::Sender<()>>,
     gathering: Gathering,
     ends: VecDeque<End>,
+    /// The last step that was published was handed to NATS.
+    is_taken: bool,
 }
 
 /// What has come of the relay, for `/metrics`.
@@ -132,6 +134,7 @@ impl Relay {
             commits: None,
             gathering: Gathering::default(),
             ends: VecDeque::new(),
+            is_taken: true,
         };
         relay.follow(epoch).await?;
         Ok(relay)
@@ -191,9 +194,18 @@ impl Relay {
                 continue;
             };
             let mut is_commit = self.take(message);
-            // Parts come before their end, but each subject has a queue of its own.
-            while let Some(Some(message)) = self.inbox.next().now_or_never() {
-                is_commit |= self.take(message);
+            // Parts come before their end, but each subject has a queue of its own: so all that has come is taken first. Tokio lets
+            // nobody take without end; who has given way finds the rest.
+            loop {
+                let mut has_come = false;
+                while let Some(Some(message)) = self.inbox.next().now_or_never() {
+                    has_come = true;
+                    is_commit |= self.take(message);
+                }
+                if !has_come {
+                    break;
+                }
+                tokio::task::yield_now().await;
             }
             if is_commit && self.publishing.is_mine() {
                 return Word::Commit;
@@ -269,11 +281,13 @@ impl Relay {
             }
             self.client.publish(self.subjects.steps(), packed.end.into()).await
         };
-        match tokio::time::timeout(PUBLISH_WITHIN, publish).await {
-            Ok(Ok(())) => drop(self.pulse.relay.published.fetch_add(1, Ordering::Relaxed)),
-            Ok(Err(error)) => tracing::warn!(%error, "a step of the feed could not be published"),
-            Err(_) => tracing::warn!("NATS does not take what is published"),
+        let is_published = matches!(tokio::time::timeout(PUBLISH_WITHIN, publish).await, Ok(Ok(())));
+        if is_published {
+            self.pulse.relay.published.fetch_add(1, Ordering::Relaxed);
+        } else if self.is_taken {
+            tracing::warn!("NATS does not take what is published: every server asks the database itself");
         }
+        self.is_taken = is_published;
     }
 
     /// Tells the publisher that there is something to be found.

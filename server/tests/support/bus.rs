@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 // As long as whoever started it holds the other end of its input: it ends with this process, however that comes.
 const WARDEN: &str = r#"
+command -v nats-server >/dev/null || exit 127
 nats-server "$@" &
 pid=$!
 read -r _
@@ -46,7 +47,8 @@ impl Nats {
         let mut lines = BufReader::new(warden.stderr.take().unwrap()).lines();
         let (mut port, mut monitor, mut pid) = (None, None, None);
         while port.is_none() || monitor.is_none() || pid.is_none() {
-            let line = lines.next().expect("nats-server is there (scripts/setup browser) and starts").unwrap();
+            let line =
+                lines.next().expect("no nats-server: run scripts/setup browser, and source scripts/env").unwrap();
             let number = |line: &str| line.rsplit(':').next()?.trim().parse().ok();
             if line.contains("Listening for client connections") {
                 port = number(&line);
