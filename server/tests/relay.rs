@@ -130,6 +130,24 @@ async fn a_server_listens_to_the_organizations_that_are_watched_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_start_without_nats_and_find_it_when_it_is_there() {
+    let (database, nats) = (cluster().await.database().await, Nats::start());
+    nats.kill();
+    let elder = server(&database, &nats).await;
+    let younger = server(&database, &nats).await;
+    let (elder_addr, younger_addr) = (elder.addr.to_string(), younger.addr.to_string());
+    // Each asks for itself.
+    until_it_publishes(&elder_addr).await;
+    until_it_publishes(&younger_addr).await;
+    let _nats = nats.start_again();
+    until_it_listens(&younger_addr).await;
+    assert!(told(&elder_addr).await.is_publisher);
+    for server in [elder, younger] {
+        server.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_misses_nothing_when_nats_or_the_publisher_is_killed() {
     let (database, nats) = (cluster().await.database().await, Nats::start());
     let url = nats.url();
