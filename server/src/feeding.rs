@@ -21,7 +21,7 @@ const BUSY: Duration = Duration::from_millis(5);
 const IDLE: Duration = Duration::from_millis(20);
 /// How long after an event the feed counts as busy.
 const BUSY_FOR: Duration = Duration::from_secs(1);
-/// However many commits there are: no more than one step in this time.
+/// However many commits there are: no more than one step on their account in this time.
 const APART: Duration = Duration::from_millis(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -89,8 +89,9 @@ pub(crate) async fn run(
     pulse: Arc<Pulse>,
     mut stopping: Stopping,
 ) {
-    let mut driver = Driver { feed, relay, hub, pulse, pace: Pace::default(), asked: Instant::now() };
-    let mut next = driver.asked;
+    let now = Instant::now();
+    let mut driver = Driver { feed, relay, hub, pulse, pace: Pace::default(), asked: now, hurried: now };
+    let mut next = now;
     loop {
         let is_well = !driver.pace.is_away();
         let reason = tokio::select! {
@@ -131,8 +132,10 @@ struct Driver {
     hub: Arc<Hub>,
     pulse: Arc<Pulse>,
     pace: Pace,
-    /// When the database was last asked.
+    /// When the database was last asked,
     asked: Instant,
+    /// and when for a commit, or for what was not heard.
+    hurried: Instant,
 }
 
 impl Driver {
@@ -177,7 +180,8 @@ impl Driver {
     }
 
     async fn ask_soon(&mut self) -> Instant {
-        tokio::time::sleep_until(self.asked + APART).await;
+        tokio::time::sleep_until(self.hurried + APART).await;
+        self.hurried = Instant::now();
         self.ask().await
     }
 
