@@ -63,6 +63,14 @@ pub struct Batch {
     pub since: Option<Instant>,
 }
 
+impl Batch {
+    /// Nothing happened up to there.
+    pub(crate) fn empty(cursor: Snapshot, epoch: Epoch) -> Self {
+        let (events, tables, passed) = (Vec::new(), Vec::new(), Vec::new());
+        Self { cursor, epoch, events, tables, passed, is_restart: false, since: None }
+    }
+}
+
 /// Settings for the connections of [`Feed`] and of the hub's stale checks (`PgConnectOptions::options`). What they ask is
 /// always answered from the index on `xid`, one a partition; but PostgreSQL does not know how little that will find, and
 /// would plan it anew at every step, which took three quarters of the step's time.
@@ -133,15 +141,7 @@ impl Feed {
             return self.restart().await;
         }
         let cursor = snapshot(first.try_get("snapshot")?)?;
-        let mut batch = Batch {
-            cursor,
-            epoch,
-            events: Vec::new(),
-            tables: Vec::new(),
-            passed: Vec::new(),
-            is_restart: false,
-            since: None,
-        };
+        let mut batch = Batch::empty(cursor, epoch);
         if rows.len() as i64 > MOST_EVENTS {
             self.collapse(&previous, &mut batch).await?;
         } else {
@@ -188,15 +188,7 @@ impl Feed {
                 .await?;
         let cursor = snapshot(&cursor)?;
         self.cursor = Some(Cursor { snapshot: cursor.clone(), epoch: Epoch(epoch), horizon: xid(&horizon)? });
-        Ok(Batch {
-            cursor,
-            epoch: Epoch(epoch),
-            events: Vec::new(),
-            tables: Vec::new(),
-            passed: Vec::new(),
-            is_restart: true,
-            since: None,
-        })
+        Ok(Batch { is_restart: true, ..Batch::empty(cursor, Epoch(epoch)) })
     }
 
     /// Fills the batch with what too many events between two cursors come to.

@@ -48,12 +48,6 @@ pub struct Part {
     age: Option<Duration>,
 }
 
-impl Part {
-    pub fn channel(&self) -> Channel {
-        self.channel
-    }
-}
-
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Finding {
@@ -183,15 +177,7 @@ impl Gathering {
 
     /// The step that ends here; none where a part is missing that concerns everybody or an organization that is served.
     pub fn end(&mut self, end: End, is_served: impl Fn(OrganizationId) -> bool) -> Option<Whole> {
-        let mut batch = Batch {
-            cursor: end.to,
-            epoch: end.epoch,
-            events: Vec::new(),
-            tables: Vec::new(),
-            passed: Vec::new(),
-            is_restart: false,
-            since: None,
-        };
+        let mut batch = Batch::empty(end.to, end.epoch);
         let mut oldest: Option<Duration> = None;
         let mut is_whole = true;
         let is_ours = |channel: &Channel| match channel {

@@ -36,8 +36,9 @@ test('a page whose server stops goes to another one: nothing is shown of it, los
     await psql(`update sales_orders set title = 'Couplings, flexible' where id = :'order';`, { order: order.id });
     await expect(title(ada)).toHaveValue('Couplings, flexible');
     await status(ada).selectOption({ label: 'Released' });
+    // Shown at once, saved a moment later.
+    await expect.poll(() => psql(`select status from sales_orders where id = :'order';`, { order: order.id })).toBe('released');
     await ada.live();
-    expect(await psql(`select status from sales_orders where id = :'order';`, { order: order.id })).toBe('released');
     const words = (await said()).join(' ');
     expect(words).not.toMatch(/connecting|offline/i);
     // Before the last server that it could go to.

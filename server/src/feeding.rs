@@ -188,7 +188,7 @@ impl Driver {
     async fn ask(&mut self) -> Instant {
         let began = Instant::now();
         self.asked = began;
-        let from = self.feed.cursor().map(|(snapshot, _)| snapshot.clone());
+        let from = self.relay.as_ref().and_then(|_| self.feed.cursor()).map(|(snapshot, _)| snapshot.clone());
         match self.feed.step().await {
             Ok(batch) => {
                 let found = is_news(&batch).then(|| Found::of(&batch));

@@ -143,40 +143,34 @@ impl Collector for Standing {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
-        let counters = self.hub.counters();
+        let (counters, relay) = (self.hub.counters(), &self.pulse.relay);
+        let now = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let sum = |count: fn(&Counts) -> &AtomicU64| {
+            self.lists.counts().into_iter().map(|counts| now(count(counts))).sum::<u64>()
+        };
         for (name, help, value) in [
-            ("millstream_frames", "Frames sent to live connections", &counters.frames),
-            ("millstream_events", "Change events taken from the feed", &counters.events),
-            ("millstream_matches", "Watched keys that events made stale", &counters.matches),
-            ("millstream_watch_checks", "Checks of watches against the database", &counters.watch_checks),
-            ("millstream_questions", "Questions answered by HTTP, without a live connection", &counters.questions),
-            ("millstream_revocations", "Memberships that ended", &counters.revocations),
+            ("millstream_frames", "Frames sent to live connections", now(&counters.frames)),
+            ("millstream_events", "Change events taken from the feed", now(&counters.events)),
+            ("millstream_matches", "Watched keys that events made stale", now(&counters.matches)),
+            ("millstream_watch_checks", "Checks of watches against the database", now(&counters.watch_checks)),
+            ("millstream_questions", "Questions answered by HTTP, without a live connection", now(&counters.questions)),
+            ("millstream_revocations", "Memberships that ended", now(&counters.revocations)),
             (
                 "millstream_live_refusals",
                 "Keys that were not let be watched, and messages of live connections that were refused",
-                &counters.refusals,
+                now(&counters.refusals),
             ),
-        ] {
-            let counter = ConstCounter::new(value.load(Ordering::Relaxed));
-            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
-        }
-        let relay = &self.pulse.relay;
-        for (name, help, value) in [
-            ("millstream_relay_published", "Steps of the feed that this server published over NATS", &relay.published),
-            ("millstream_relay_heard", "Steps of the feed that were heard over NATS", &relay.heard),
+            (
+                "millstream_relay_published",
+                "Steps of the feed that this server published over NATS",
+                now(&relay.published),
+            ),
+            ("millstream_relay_heard", "Steps of the feed that were heard over NATS", now(&relay.heard)),
             (
                 "millstream_relay_gaps",
                 "Steps heard over NATS of which something was missing, so that the database was asked",
-                &relay.gaps,
+                now(&relay.gaps),
             ),
-        ] {
-            let counter = ConstCounter::new(value.load(Ordering::Relaxed));
-            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
-        }
-        let sum = |count: fn(&Counts) -> &AtomicU64| {
-            self.lists.counts().into_iter().map(|counts| count(counts).load(Ordering::Relaxed)).sum::<u64>()
-        };
-        for (name, help, value) in [
             ("millstream_list_reads", "Lists read from the database", sum(|counts| &counts.reads)),
             (
                 "millstream_list_shares",

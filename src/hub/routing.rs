@@ -541,15 +541,7 @@ mod tests {
     }
 
     fn restart(at: &str, in_epoch: u128) -> Batch {
-        Batch {
-            cursor: snapshot(at),
-            epoch: epoch(in_epoch),
-            events: Vec::new(),
-            tables: Vec::new(),
-            passed: Vec::new(),
-            is_restart: true,
-            since: None,
-        }
+        Batch { is_restart: true, ..Batch::empty(snapshot(at), epoch(in_epoch)) }
     }
 
     fn candidate(number: WatchNumber) -> Candidate {

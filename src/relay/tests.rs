@@ -68,7 +68,7 @@ impl History {
 }
 
 fn batch(cursor: Snapshot, events: Vec<Event>) -> Batch {
-    Batch { cursor, epoch: EPOCH, events, tables: Vec::new(), passed: Vec::new(), is_restart: false, since: None }
+    Batch { events, ..Batch::empty(cursor, EPOCH) }
 }
 
 /// SplitMix64: the same numbers for the same seed, whatever the library.
@@ -217,7 +217,7 @@ fn who_serves_nothing_of_an_organization_hears_of_the_mutations_in_it_and_of_no_
     let mut gathering = Gathering::default();
     for message in messages(pack(step, &from, &found, |_| false, 10_000).expect("it fits")) {
         match message {
-            Message::Part(part) if part.channel() == Channel::Everybody => gathering.part(part),
+            Message::Part(part) if part.channel == Channel::Everybody => gathering.part(part),
             Message::Part(_) => {}
             Message::End(end) => {
                 let whole = gathering.end(end, |_| false).expect("what concerns everybody came");

@@ -340,15 +340,7 @@ impl Database {
 
     /// What one step of the feed gives. `kept` tables are never collapsed.
     pub(super) fn feed(&mut self, last: Option<&Stamp>, most: usize, kept: &[&str]) -> Batch {
-        let nothing = |cursor: Stamp, is_restart| Batch {
-            cursor: cursor.snapshot,
-            epoch: cursor.epoch,
-            events: Vec::new(),
-            tables: Vec::new(),
-            passed: Vec::new(),
-            is_restart,
-            since: None,
-        };
+        let nothing = |cursor: Stamp, is_restart| Batch { is_restart, ..Batch::empty(cursor.snapshot, cursor.epoch) };
         let Some(last) = last.filter(|last| self.is_present(last.epoch)) else { return nothing(self.stamp(), true) };
         let mut batch = nothing(Stamp { snapshot: self.snapshot(), epoch: last.epoch }, false);
         let is_new = |xid| xid >= last.snapshot.xmax() || last.snapshot.running().contains(&xid);
