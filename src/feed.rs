@@ -229,7 +229,7 @@ from now left join lateral (
     extract(epoch from clock_timestamp() - e.created_at)::float8 as age
   from public.realtime_table_events e
   where e.xid >= $1::xid8 or e.xid = any ($2::text[]::xid8[])
-  order by e.id
+  order by e.created_at, e.id
   limit $3
 ) told on true";
 
@@ -245,7 +245,7 @@ select e.xid::text as xid, e.organization_id, e.person_id, e.table_name, e.recor
 from public.realtime_table_events e
 where (e.xid >= $1::xid8 or e.xid = any ($2::text[]::xid8[])) and pg_visible_in_snapshot(e.xid, $3::pg_snapshot)
   and e.table_name = any ($4)
-order by e.id";
+order by e.created_at, e.id";
 
 const PASSED: &str = "
 select distinct e.actor_id, e.mutation_id, e.xid::text as xid

@@ -234,6 +234,54 @@ async fn a_table_whose_columns_changed_has_its_trigger_written_anew() {
 }
 
 #[tokio::test]
+async fn what_a_writer_searches_first_does_not_come_between() {
+    let world = World::new().await;
+    table(
+        &world,
+        "create table wares (id uuid primary key, organization_id uuid, name text, colours text[], readers uuid[])",
+        "select millstream.make_live('wares', facets => '{name}', audience => 'readers')",
+    )
+    .await;
+    // Whoever may make a schema could else have the trigger run their operators and functions with its owner's rights.
+    world
+        .change(
+            "create schema ambush;
+             create function ambush.fires(text, text) returns boolean language plpgsql as $$begin raise 'ambush'; end$$;
+             create function ambush.fires(uuid, uuid) returns boolean language plpgsql as $$begin raise 'ambush'; end$$;
+             create function ambush.fires(boolean, boolean) returns boolean language plpgsql as $$begin raise 'ambush'; end$$;
+             create function ambush.fires(record, record) returns boolean language plpgsql as $$begin raise 'ambush'; end$$;
+             create operator ambush.= (function = ambush.fires, leftarg = text, rightarg = text);
+             create operator ambush.<> (function = ambush.fires, leftarg = text, rightarg = text);
+             create operator ambush.= (function = ambush.fires, leftarg = uuid, rightarg = uuid);
+             create operator ambush.<> (function = ambush.fires, leftarg = uuid, rightarg = uuid);
+             create operator ambush.<> (function = ambush.fires, leftarg = boolean, rightarg = boolean);
+             create operator ambush.*= (function = ambush.fires, leftarg = record, rightarg = record);
+             create function ambush.joins(uuid[], uuid[]) returns uuid[] language plpgsql as $$begin raise 'ambush'; end$$;
+             create operator ambush.|| (function = ambush.joins, leftarg = uuid[], rightarg = uuid[]);
+             create function ambush.current_setting(text) returns text language plpgsql as $$begin raise 'ambush'; end$$;
+             create function ambush.unnest(uuid[]) returns setof uuid language plpgsql as $$begin raise 'ambush'; end$$;
+             create function ambush.array_remove(text[], text) returns text[] language plpgsql as $$begin raise 'ambush'; end$$;
+             create domain ambush.text as integer;
+             create domain ambush.uuid as integer",
+        )
+        .await;
+    let (id, from, to) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+    let ambushed = |sql: &str| format!("set local search_path = ambush, pg_catalog; {sql}; set local search_path = default");
+    let inserted =
+        world.change(&ambushed(&format!("insert into public.wares values ('{id}', '{from}', 'a', '{{}}', '{{}}')"))).await;
+    let updated = world
+        .change(&ambushed(&format!("update public.wares set organization_id = '{to}', colours = '{{red}}'")))
+        .await;
+    let deleted = world.change(&ambushed("delete from public.wares")).await;
+    assert_eq!(world.events(inserted).await.len(), 1);
+    let told = world.events(updated).await;
+    assert_eq!(told.iter().map(|event| event.organization_id).collect::<Vec<_>>(), [Some(to), Some(from)]);
+    assert_eq!(told[0].changed, Some(vec!["organization_id".to_owned(), "colours".to_owned()]));
+    assert_eq!(world.events(deleted).await.len(), 1);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_row_that_moves_to_another_organization_or_person_tells_both() {
     let world = World::new().await;
     let (from, to) = (Uuid::now_v7(), Uuid::now_v7());
