@@ -1,6 +1,7 @@
 //! The writing half of a socket: a frame goes to the kernel at once, from whichever task has it. What the kernel does not take
 //! waits here, and until it has gone the hub gives no more: what is to be told gathers as a set of keys.
 
+use socket2::SockRef;
 use std::io::{self, ErrorKind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -80,7 +81,12 @@ impl Outlet {
         if unsent.is_closing {
             return Ok(false);
         }
-        let written = if unsent.since.is_some() { 0 } else { self.try_write(frames)? };
+        // Past tokio, which would look up whether it has heard that the socket takes no more: that is memory of each socket's own,
+        // cold by the time of its turn, and the kernel knows it anyway.
+        let written = match unsent.since {
+            Some(_) => 0,
+            None => as_much_as_goes(frames, |bytes| SockRef::from(&self.stream).send(bytes))?,
+        };
         if written < frames.len() {
             unsent.bytes.extend_from_slice(&frames[written..]);
             unsent.since.get_or_insert_with(Instant::now);
@@ -107,7 +113,8 @@ impl Outlet {
         loop {
             {
                 let mut unsent = self.unsent();
-                let written = self.try_write(&unsent.bytes)?;
+                // By tokio, which learns here what it is to wait for.
+                let written = as_much_as_goes(&unsent.bytes, |bytes| self.stream.try_write(bytes))?;
                 if written == unsent.bytes.len() {
                     unsent.bytes = Vec::new();
                     unsent.since = None;
@@ -122,23 +129,24 @@ impl Outlet {
         }
     }
 
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let mut written = 0;
-        while written < bytes.len() {
-            match self.stream.try_write(&bytes[written..]) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => written += count,
-                Err(why) if why.kind() == ErrorKind::WouldBlock => break,
-                Err(why) if why.kind() == ErrorKind::Interrupted => {}
-                Err(why) => return Err(why),
-            }
-        }
-        Ok(written)
-    }
-
     fn unsent(&self) -> MutexGuard<'_, Unsent> {
         self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Gives how much was written before the socket took no more.
+fn as_much_as_goes(bytes: &[u8], mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<usize> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match write(&bytes[written..]) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => written += count,
+            Err(why) if why.kind() == ErrorKind::WouldBlock => break,
+            Err(why) if why.kind() == ErrorKind::Interrupted => {}
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(written)
 }
 
 /// A text message, as it goes over the wire.

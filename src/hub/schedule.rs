@@ -140,14 +140,11 @@ impl<O: Clone> Schedule<O> {
     pub(super) fn next(&mut self, shard: Shard, now: Instant) -> Next<O> {
         let Some(queue) = self.queues.get_mut(shard) else { return Next::Wait(None) };
         while let Some((at, id)) = queue.heartbeats.front().copied() {
-            let Some(line) = self.lines.get_mut(&id) else {
-                queue.heartbeats.pop_front();
-                continue;
-            };
             if at > now {
                 break;
             }
             queue.heartbeats.pop_front();
+            let Some(line) = self.lines.get_mut(&id) else { continue };
             queue.beat_again(id, now);
             line.is_heartbeat = true;
             if !line.is_queued && !line.is_blocked {

@@ -87,13 +87,13 @@ impl Writer {
     fn write_some(&mut self, hub: &Hub, shard: Shard) -> Until {
         let now = tokio::time::Instant::now();
         let until = hub.with_state(|state| self.fill(state, shard, now));
+        let mut written = 0;
         for Turn { id, outlet, told, is_in_lobby, since } in self.turns.drain(..) {
             let told = if is_in_lobby { told.and(|| hub.in_lobby(|lobby| lobby.take_frames(id))) } else { told };
-            let frames = match &told {
+            written += match &told {
                 Told::Alike(_, more) => 1 + more.len(),
                 Told::Frames(frames, _) => frames.len(),
             };
-            hub.counters.frames.fetch_add(frames as u64, Ordering::Relaxed);
             let (Told::Alike(_, apart) | Told::Frames(apart, _)) = &told;
             apart.iter().for_each(|frame| hub.counters.told(frame));
             match send(&outlet, told) {
@@ -109,6 +109,7 @@ impl Writer {
                 }
             }
         }
+        hub.counters.frames.fetch_add(written as u64, Ordering::Relaxed);
         until
     }
 

@@ -2,6 +2,7 @@
 //! Each scenario is a file in `scenarios/`; each starts a server of its own, and has a bound on its time.
 
 mod audience;
+mod bare;
 mod clock;
 mod counting;
 mod crowd;
@@ -89,7 +90,7 @@ const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "peers",
-        what: "beside Node with ws, nginx with nchan, and NOTIFY",
+        what: "beside a bare loop, Node with ws, nginx with nchan, and NOTIFY",
         bound: Duration::from_secs(1_200),
         run: |conditions| Box::pin(scenarios::peers::run(conditions)),
     },
@@ -123,7 +124,10 @@ fn told() -> Outcome {
     let mut chosen = Vec::new();
     let mut seconds = 75;
     let mut out = PathBuf::from("target/bench-server.json");
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if_eq(bare::COMMAND).is_some() {
+        return bare::serve(&arguments.next().ok_or("bare-loop ADDRESS")?);
+    }
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--seconds" => seconds = arguments.next().ok_or(USAGE)?.parse()?,

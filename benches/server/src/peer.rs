@@ -3,6 +3,7 @@
 //! They listen on loopback, and end with this process.
 
 use crate::Outcome;
+use crate::bare;
 use crate::clock::{self, Nanos};
 use crate::processes;
 use crate::room::Room;
@@ -27,13 +28,16 @@ pub(crate) struct Installed {
 }
 
 enum Kind {
+    /// No peer, but the least that any of them has to do.
+    Bare,
     Ws,
     Nchan { nginx: &'static str, module: PathBuf },
 }
 
-/// Which are here; and of each that is not, what it is and how it would be.
+/// Which are here, the bare loop first; and of each that is not, what it is and how it would be.
 pub(crate) fn installed() -> (Vec<Installed>, Vec<String>) {
-    let (mut here, mut missing) = (Vec::new(), Vec::new());
+    let bare = Installed { name: "a bare loop".to_owned(), kind: Kind::Bare };
+    let (mut here, mut missing) = (vec![bare], Vec::new());
     for (found, absent) in [
         (ws(), "Node with ws (scripts/setup peers)"),
         (nchan(), "nginx with nchan (scripts/setup peers, or apt-get install nginx libnginx-mod-nchan)"),
@@ -72,6 +76,11 @@ impl Installed {
     pub(crate) async fn start(&self) -> Outcome<Peer> {
         let mut room = Room::open()?;
         let mut command = match &self.kind {
+            Kind::Bare => {
+                let mut this = Command::new(std::env::current_exe()?);
+                this.args([bare::COMMAND.to_owned(), room.address.to_string()]);
+                this
+            }
             Kind::Ws => {
                 let mut node = Command::new("node");
                 // What the shell asks of Node would change what is measured.
