@@ -7,10 +7,13 @@ alter table public.realtime_table_events drop constraint realtime_table_events_e
 -- events is that of `created_at`, with the number between those of one moment.
 alter table public.realtime_table_events alter column id set cache 64;
 
--- SQL for "these two values are not the same": `is distinct from` would look for its operator on the caller's search path.
-create function millstream.differs(one text, other text) returns text
+-- SQL for "this column differs between the old and the new version of the row" (its name quoted, with a cast where it needs one):
+-- `is distinct from` would look for its operator on the caller's search path.
+create function millstream.differs(its_column text, is_nullable boolean) returns text
 language sql immutable strict parallel safe
-return format('(%1$s operator(pg_catalog.<>) %2$s or (%1$s is null) operator(pg_catalog.<>) (%2$s is null))', one, other);
+return format(
+  case when is_nullable then '(old.%1$s operator(pg_catalog.<>) new.%1$s or (old.%1$s is null) operator(pg_catalog.<>) (new.%1$s is null))'
+  else 'old.%1$s operator(pg_catalog.<>) new.%1$s' end, its_column);
 
 -- The body of a live table's trigger function, from what `make_live` was told and the table's columns. It says of every name
 -- where it is from, for the function has no search path of its own: to set one and back took a fifth of what the trigger takes.
@@ -48,8 +51,10 @@ begin
   -- Of the two, one is always there, and a table has seldom both.
   owner := case when whose is null then person when person is null then whose else format('coalesce(%s, %s)', whose, person) end;
   has_moved := concat_ws(' or ',
-    millstream.differs(format(whose, 'old'), format(whose, 'new')),
-    millstream.differs(format(person, 'old'), format(person, 'new')));
+    millstream.differs(quote_ident(live.organization_column), true),
+    case when live.parent_table is not null then
+      'old_organization operator(pg_catalog.<>) new_organization' end, -- what has a parent has an organization
+    millstream.differs(quote_ident(live.person_column), true));
   whose := coalesce(whose, 'null::pg_catalog.uuid');
   person := coalesce(person, 'null::pg_catalog.uuid');
   if cardinality(live.facets) > 0 then
@@ -66,11 +71,11 @@ begin
   end if;
   -- A type that has no order of PostgreSQL's own may know no equality either: its columns are compared as text.
   select format('pg_catalog.array_remove(array[%s]::pg_catalog.text[], null)', string_agg(
-      format('case when %s then %L end', millstream.differs('old.' || its.sql, 'new.' || its.sql), its.attname),
+      format('case when %s then %L end', millstream.differs(its.sql, its.is_nullable), its.attname),
       ', ' order by its.attnum))
     into changed
   from (
-    select a.attnum, a.attname, quote_ident(a.attname) || case when exists (
+    select a.attnum, a.attname, not a.attnotnull as is_nullable, quote_ident(a.attname) || case when exists (
         select from pg_opclass c join pg_am m on m.oid = c.opcmethod
         where m.amname = 'btree' and c.opcdefault and c.opcintype = a.atttypid
           and c.opcnamespace = 'pg_catalog'::regnamespace) then '' else '::pg_catalog.text' end as sql

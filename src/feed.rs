@@ -87,6 +87,7 @@ pub struct Feed {
     /// Tables whose events are told one by one, however many there are in a step.
     kept: Vec<String>,
     cursor: Option<Cursor>,
+    is_still: bool,
 }
 
 #[derive(Clone)]
@@ -111,7 +112,7 @@ pub enum FeedError {
 impl Feed {
     /// Over connections with the [`CONNECTION_SETTINGS`].
     pub fn new(pool: PgPool) -> Self {
-        Self { pool, kept: Vec::new(), cursor: None }
+        Self { pool, kept: Vec::new(), cursor: None, is_still: false }
     }
 
     /// Never collapses these tables' events: what decides rights has to be known person by person.
@@ -120,11 +121,17 @@ impl Feed {
     }
 
     /// Takes the next snapshot, and all that happened since the last one. Costs one statement over the index on `xid`,
-    /// whatever the size of the event table.
+    /// whatever the size of the event table; while the database is still, one that looks at no event at all.
     pub async fn step(&mut self) -> Result<Batch, FeedError> {
+        // Whatever ends this early: what the next step finds is not known to be still.
+        let was_still = std::mem::take(&mut self.is_still);
         let Some(Cursor { snapshot: previous, epoch, horizon }) = self.cursor.clone() else {
             return self.restart().await;
         };
+        if was_still && self.stands_at(&previous, epoch).await? {
+            self.is_still = true;
+            return Ok(Batch::empty(previous, epoch));
+        }
         let rows = sqlx::query(EVENTS)
             .bind(previous.xmax().0.to_string())
             .bind(previous.running().iter().map(|xid| xid.0.to_string()).collect::<Vec<_>>())
@@ -154,8 +161,21 @@ impl Feed {
             let oldest = oldest.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
             batch.since = oldest.and_then(|age| Instant::now().checked_sub(age));
         }
+        self.is_still = batch.cursor == previous;
         self.cursor = Some(Cursor { snapshot: batch.cursor.clone(), epoch, horizon: horizon_now });
         Ok(batch)
+    }
+
+    /// Whether no transaction that writes has begun or ended since the snapshot: then whoever asks sees what it saw, of events and
+    /// of the horizon.
+    async fn stands_at(&self, previous: &Snapshot, epoch: Epoch) -> Result<bool, FeedError> {
+        let (now, epoch_now): (String, Option<Uuid>) = sqlx::query_as(STANDING).fetch_one(&self.pool).await?;
+        Ok(snapshot(&now)? == *previous && epoch_now == Some(epoch.0))
+    }
+
+    /// Whether the last step found that no transaction had ended since the one before. Then the next one will be cheap.
+    pub fn is_still(&self) -> bool {
+        self.is_still
     }
 
     /// The last step's snapshot and epoch; none before the first.
@@ -169,6 +189,7 @@ impl Feed {
         let Some(cursor) = &mut self.cursor else { return Heard::Gap };
         let heard = whole.beyond(&cursor.snapshot, cursor.epoch);
         if let Heard::News(batch) = &heard {
+            self.is_still = false;
             cursor.snapshot = batch.cursor.clone();
         }
         heard
@@ -215,6 +236,8 @@ impl Feed {
         Ok(())
     }
 }
+
+const STANDING: &str = "select pg_current_snapshot()::text, (select e.epoch from millstream.epoch e)";
 
 // What the statement can see is what its own snapshot sees, so only the lower bound has to be said: transactions that
 // had not begun at the last cursor, and those that were running then.

@@ -168,11 +168,27 @@ impl CollectorUrl {
     }
 }
 
-/// A server of NATS, and as whom to sign in there. The password never shows in `Debug`.
+/// A server of NATS, and how to sign in there. No secret shows in `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NatsUrl {
     server: String,
-    login: Option<(String, String)>,
+    login: Option<NatsLogin>,
+}
+
+/// As NATS itself reads what stands before a host: with a colon it is a user and a password, without one a token.
+#[derive(Clone, PartialEq, Eq)]
+pub enum NatsLogin {
+    User { name: String, password: String },
+    Token(String),
+}
+
+impl fmt::Debug for NatsLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NatsLogin::User { .. } => "User",
+            NatsLogin::Token(_) => "Token",
+        })
+    }
 }
 
 impl NatsUrl {
@@ -181,9 +197,9 @@ impl NatsUrl {
         &self.server
     }
 
-    /// User and password, where there are any: for the connection, never for a log.
-    pub fn login(&self) -> Option<(&str, &str)> {
-        self.login.as_ref().map(|(user, password)| (user.as_str(), password.as_str()))
+    /// Where there is any: for the connection, never for a log.
+    pub fn login(&self) -> Option<&NatsLogin> {
+        self.login.as_ref()
     }
 }
 
@@ -288,7 +304,7 @@ const POSTGRES_BIN_EXPECTED: &str =
 const KEPT_DAYS_EXPECTED: &str = "a number of days from 1 to 365 is expected";
 const LOG_FORMAT_EXPECTED: &str = "text or json is expected";
 const COLLECTOR_EXPECTED: &str = "http:// and the host of a collector is expected, such as http://127.0.0.1:4318 (what goes further by TLS, a collector sends)";
-const NATS_URL_EXPECTED: &str = "nats:// or tls:// and a host is expected, with no path, such as nats://127.0.0.1:4222 or tls://user:password@nats.example";
+const NATS_URL_EXPECTED: &str = "nats:// or tls:// and a host is expected, with no path, such as nats://127.0.0.1:4222, tls://user:password@nats.example or tls://token@nats.example";
 
 fn read<T>(
     value: impl Fn(&str) -> Option<String>,
@@ -375,15 +391,18 @@ fn nats_url(text: &str) -> Option<NatsUrl> {
     let (login, authority) = match rest.rsplit_once('@') {
         None => (None, rest),
         Some((login, authority)) => {
-            let (user, password) = login.split_once(':').unwrap_or((login, ""));
             let decoded = |text| Some(percent_decode_str(text).decode_utf8().ok()?.into_owned());
-            (Some((decoded(user)?, decoded(password)?)), authority)
+            let login = match login.split_once(':') {
+                Some(("", _)) => return None,
+                Some((name, password)) => NatsLogin::User { name: decoded(name)?, password: decoded(password)? },
+                None if login.is_empty() => return None,
+                None => NatsLogin::Token(decoded(login)?),
+            };
+            (Some(login), authority)
         }
     };
     let (host, port) = host_and_port(authority)?;
-    let is_server =
-        is_host(host) && port.is_none_or(is_port) && login.as_ref().is_none_or(|(user, _)| !user.is_empty());
-    is_server.then(|| NatsUrl { server: format!("{scheme}://{authority}"), login })
+    (is_host(host) && port.is_none_or(is_port)).then(|| NatsUrl { server: format!("{scheme}://{authority}"), login })
 }
 
 fn database_url(text: &str) -> Option<DatabaseUrl> {
@@ -491,7 +510,7 @@ mod tests {
         ])
         .unwrap();
         let nats = configuration.nats.as_ref().unwrap();
-        assert_eq!((nats.server(), nats.login()), ("tls://n.example:4333", Some(("u", "geheim@"))));
+        assert_eq!((nats.server(), nats.login()), ("tls://n.example:4333", Some(&user("u", "geheim@"))));
         assert_eq!((configuration.events_kept.days(), configuration.mutations_kept.days()), (30, 365));
         assert_eq!(configuration.log_format, LogFormat::Json);
         assert_eq!(configuration.addr, "[::]:8080".parse().unwrap());
@@ -536,22 +555,28 @@ mod tests {
         }
     }
 
+    fn user(name: &str, password: &str) -> NatsLogin {
+        NatsLogin::User { name: name.to_owned(), password: password.to_owned() }
+    }
+
     #[test]
     fn nats_is_a_host_with_or_without_a_login() {
         let nats = |url| parse(&[("MILLSTREAM_NATS_URL", url)]).map(|found| found.nats.unwrap());
         for (url, server, login) in [
             ("nats://127.0.0.1", "nats://127.0.0.1", None),
-            ("nats://token@[::1]:4222", "nats://[::1]:4222", Some(("token", ""))),
-            ("tls://a:b:c@d@h", "tls://h", Some(("a", "b:c@d"))),
+            ("nats://to%40ken@[::1]:4222", "nats://[::1]:4222", Some(NatsLogin::Token("to@ken".to_owned()))),
+            ("nats://a:@h", "nats://h", Some(user("a", ""))),
+            ("tls://a:b:c@d@h", "tls://h", Some(user("a", "b:c@d"))),
         ] {
             let found = nats(url).unwrap();
-            assert_eq!((found.server(), found.login()), (server, login));
+            assert_eq!((found.server(), found.login()), (server, login.as_ref()));
         }
         for url in [
             "http://h",
             "nats://",
             "nats://h/geheim",
             "nats://:geheim@h",
+            "nats://@h",
             "u:geheim@h",
             "nats://h:0",
             "nats://%ff:geheim@h",

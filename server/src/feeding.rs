@@ -1,5 +1,5 @@
-//! The task that drives the feed: takes a step, hands it to the hub, waits. Polls quickly after an event, slower when
-//! nothing happens, at once when this process has committed. Where there is a relay and another server publishes, steps are heard
+//! The task that drives the feed: takes a step, hands it to the hub, waits. Polls quickly after an event, most quickly while the
+//! database is still, slower when nothing has happened for long, at once when this process has committed. Where there is a relay and another server publishes, steps are heard
 //! instead of taken.
 
 use crate::metrics::durations;
@@ -17,8 +17,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+/// While a step costs a look at the events: the database is being written to.
 const BUSY: Duration = Duration::from_millis(5);
-const IDLE: Duration = Duration::from_millis(20);
+/// While one costs next to nothing, so that whoever changes something now and then need not wait for the next look.
+const ALERT: Duration = Duration::from_millis(2);
+const IDLE: Duration = Duration::from_millis(10);
 /// How long after an event the feed counts as busy.
 const BUSY_FOR: Duration = Duration::from_secs(1);
 /// However many commits there are: no more than one step on their account in this time.
@@ -193,6 +196,7 @@ impl Driver {
             Ok(batch) => {
                 let found = is_news(&batch).then(|| Found::of(&batch));
                 self.succeeded(began, found.is_some());
+                self.pace.is_still = self.feed.is_still();
                 if let Some(relay) = &mut self.relay {
                     relay.tell(&self.feed, from, &batch).await;
                 }
@@ -240,6 +244,8 @@ enum Was {
 #[derive(Default)]
 struct Pace {
     last_event: Option<Instant>,
+    /// No transaction had ended between the last two steps.
+    is_still: bool,
     /// The last pause of an outage.
     away: Option<Duration>,
 }
@@ -258,7 +264,13 @@ impl Pace {
     fn pause(&self, now: Instant) -> Duration {
         match (self.away, self.last_event) {
             (Some(pause), _) => pause,
-            (None, Some(last)) if now.saturating_duration_since(last) < BUSY_FOR => BUSY,
+            (None, Some(last)) if now.saturating_duration_since(last) < BUSY_FOR => {
+                if self.is_still {
+                    ALERT
+                } else {
+                    BUSY
+                }
+            }
             (None, _) => IDLE,
         }
     }
@@ -285,6 +297,8 @@ mod tests {
         assert_eq!(pace.pause(start), IDLE);
         pace.succeeded(start, true);
         assert_eq!(pace.pause(start + Duration::from_millis(999)), BUSY);
+        pace.is_still = true;
+        assert_eq!(pace.pause(start + Duration::from_millis(999)), ALERT, "a look that costs little");
         assert_eq!(pace.pause(start + BUSY_FOR), IDLE);
     }
 

@@ -4,7 +4,7 @@
 //! NATS promises nothing, and is asked for nothing: where a message is missing, late or twice, where nobody publishes or the bus is
 //! away, a server asks the database itself, as all do without NATS.
 
-use crate::configuration::NatsUrl;
+use crate::configuration::{NatsLogin, NatsUrl};
 use crate::feeding::Pulse;
 use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event, Message, ServerAddr, SubscribeError};
@@ -117,9 +117,11 @@ impl Relay {
             .no_echo()
             .retry_on_initial_connect()
             .event_callback(|event| async move { note(&event) });
-        if let Some((user, password)) = url.login() {
-            options = options.user_and_password(user.to_owned(), password.to_owned());
-        }
+        options = match url.login() {
+            Some(NatsLogin::User { name, password }) => options.user_and_password(name.clone(), password.clone()),
+            Some(NatsLogin::Token(token)) => options.token(token.clone()),
+            None => options,
+        };
         let client = options.connect(server).await?;
         let epoch = feed.cursor().map_or(Epoch(Uuid::nil()), |(_, epoch)| epoch);
         let mut relay = Self {

@@ -401,6 +401,44 @@ async fn the_feed_misses_no_change_and_tells_none_twice_beside_a_transaction_hel
     assert_eq!(of(before), of(after));
 }
 
+/// Transactions count by the cluster, in which other tests have databases too.
+async fn until_still(feed: &mut Feed) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !feed.is_still() {
+        assert!(Instant::now() < deadline, "the cluster is never still");
+        let batch = feed.step().await.unwrap();
+        assert!(batch.events.is_empty() && !batch.is_restart);
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_still_is_seen_to_move_by_whatever_ends_in_it() {
+    let (url, owner) = database().await;
+    let mut feed = feed(&url).await;
+    feed.step().await.unwrap();
+    let insert = |organization: u128| {
+        format!("insert into t (id, organization_id) values (gen_random_uuid(), '{}')", Uuid::from_u128(organization))
+    };
+    let mut slow = owner.begin().await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(insert(1))).execute(&mut *slow).await.unwrap();
+    run(&owner, &insert(2)).await;
+    assert_eq!(feed.step().await.unwrap().events.len(), 1);
+    assert!(!feed.is_still());
+    until_still(&mut feed).await;
+    // It ends below the newest that has ended: only the list of those that run says so.
+    slow.commit().await.unwrap();
+    assert_eq!(feed.step().await.unwrap().events.len(), 1);
+    assert!(!feed.is_still());
+    until_still(&mut feed).await;
+    run(&owner, "create table elsewhere (a integer)").await;
+    assert!(feed.step().await.unwrap().events.is_empty());
+    assert!(!feed.is_still());
+    until_still(&mut feed).await;
+    run(&owner, "select millstream.renew_epoch()").await;
+    assert!(feed.step().await.unwrap().is_restart);
+    assert!(!feed.is_still());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_events_than_a_step_holds_collapse_to_the_tables_that_changed_and_none_is_forgotten() {
     let (url, owner) = database().await;

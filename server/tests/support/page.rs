@@ -12,10 +12,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 /// Starting PostgreSQL or a server, or noticing that it is gone, on a busy machine.
 pub const RESTART: Duration = Duration::from_secs(60);
+
+/// Of one writer, which could else take the machine from those that are to be started again.
+const PACE: Duration = Duration::from_millis(4);
 
 /// A page over some orders: it reads what it is told is stale, and nothing else, however often it is cut off.
 pub struct Page<'a> {
@@ -140,7 +144,10 @@ impl Writers {
 
 async fn rename_without_end(owner: PgPool, orders: Vec<Uuid>, is_over: Arc<AtomicBool>) -> usize {
     let (mut chance, mut renamed) = (fastrand::Rng::new(), 0);
+    let mut pace = tokio::time::interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !is_over.load(Ordering::Relaxed) {
+        pace.tick().await;
         let order = orders[chance.usize(..orders.len())];
         let change = sqlx::query("update sales_orders set title = $2 where id = $1")
             .bind(order)

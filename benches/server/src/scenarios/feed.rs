@@ -40,16 +40,20 @@ pub(crate) async fn run(conditions: &Conditions) -> Outcome<Report> {
         for _ in 0..FIRST {
             feed.step().await?;
         }
-        let (mut quiet, mut busy) = (Vec::new(), Vec::new());
+        let (mut still, mut quiet, mut busy) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            quiet.push(median_of_steps(&mut feed, STEPS, &mut owner, 0).await?);
-            busy.push(median_of_steps(&mut feed, STEPS_WITH_EVENTS, &mut owner, NEW).await?);
+            quiet.push(median_of_steps(&mut feed, STEPS, &mut owner, Meanwhile::Elsewhere).await?);
+            // The first step after a transaction has to look.
+            feed.step().await?;
+            still.push(median_of_steps(&mut feed, STEPS, &mut owner, Meanwhile::Nothing).await?);
+            busy.push(median_of_steps(&mut feed, STEPS_WITH_EVENTS, &mut owner, Meanwhile::Events(NEW)).await?);
         }
         let table = match size {
             0 => "an empty event table".to_owned(),
             some => format!("{} million events", some / 1_000_000),
         };
-        report.row(format!("a step over {table}, nothing new"), Target::None, "µs", quiet);
+        report.row(format!("a step over {table}, the database still"), Target::None, "µs", still);
+        report.row("    a transaction has ended, with no event", Target::None, "µs", quiet);
         report.row(format!("    with {NEW} new events"), Target::None, "µs", busy);
     }
     let (bytes, partitions): (i64, i64) = sqlx::query_as(
@@ -131,11 +135,31 @@ async fn fill(owner: &mut PgConnection, events: i64) -> Outcome {
     Ok(())
 }
 
-/// In microseconds. Before each step one transaction writes so many events.
-async fn median_of_steps(feed: &mut Feed, steps: usize, owner: &mut PgConnection, events: i64) -> Outcome<f64> {
+/// What happens before each step.
+#[derive(Clone, Copy)]
+enum Meanwhile {
+    Nothing,
+    /// A transaction that writes no event.
+    Elsewhere,
+    /// One that writes so many.
+    Events(i64),
+}
+
+/// In microseconds.
+async fn median_of_steps(
+    feed: &mut Feed,
+    steps: usize,
+    owner: &mut PgConnection,
+    meanwhile: Meanwhile,
+) -> Outcome<f64> {
     let mut took = Vec::with_capacity(steps);
+    let mut events = 0;
     for _ in 0..steps {
-        if events > 0 {
+        if let Meanwhile::Elsewhere = meanwhile {
+            sqlx::query("select pg_current_xact_id()").execute(&mut *owner).await?;
+        }
+        if let Meanwhile::Events(count) = meanwhile {
+            events = count;
             sqlx::query(
                 "insert into realtime_table_events
                    (organization_id, table_name, record_id, event_type, changed, old_facets, new_facets, actor_id, mutation_id)
