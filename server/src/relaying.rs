@@ -32,14 +32,20 @@ const MOST_BYTES: usize = 512 * 1_024;
 /// A step that cannot be handed to the connection in this time is not published.
 const PUBLISH_WITHIN: Duration = Duration::from_millis(50);
 
+/// Where nothing has happened, that is told no more often than so: only that somebody asks has to be heard then, well before a
+/// server takes the silence for the end of it.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(40);
+
 /// The way to NATS. One a server.
 pub(crate) struct Relay {
     client: Client,
     hub: Arc<Hub>,
     pulse: Arc<Pulse>,
     publishing: Publishing,
-    /// Of the last step that was published.
+    /// Of the last step that was published,
     number: u64,
+    /// and when that was.
+    told: Option<Instant>,
     subjects: Subjects,
     inbox: SelectAll<Pin<Box<dyn Stream<Item = Message> + Send>>>,
     /// What ends each subscription when it is dropped.
@@ -130,6 +136,7 @@ impl Relay {
             pulse,
             publishing: Publishing::new(Uuid::now_v7(), Instant::now().into_std()),
             number: 0,
+            told: None,
             subjects: Subjects::of(epoch),
             inbox: SelectAll::new(),
             organizations: HashMap::new(),
@@ -268,6 +275,11 @@ impl Relay {
         if !self.publishing.is_mine() || batch.is_restart || self.client.connection_state() != State::Connected {
             return;
         }
+        let now = Instant::now();
+        if batch.cursor == from && self.told.is_some_and(|last| now < last + SIGN_OF_LIFE) {
+            return;
+        }
+        self.told = Some(now);
         self.number += 1;
         let step = StepId { publisher: self.publishing.me(), number: self.number };
         let most = MOST_BYTES.min(self.client.max_payload().saturating_sub(ROOM));

@@ -266,9 +266,11 @@ async fn what_a_writer_searches_first_does_not_come_between() {
         )
         .await;
     let (id, from, to) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
-    let ambushed = |sql: &str| format!("set local search_path = ambush, pg_catalog; {sql}; set local search_path = default");
-    let inserted =
-        world.change(&ambushed(&format!("insert into public.wares values ('{id}', '{from}', 'a', '{{}}', '{{}}')"))).await;
+    let ambushed =
+        |sql: &str| format!("set local search_path = ambush, pg_catalog; {sql}; set local search_path = default");
+    let inserted = world
+        .change(&ambushed(&format!("insert into public.wares values ('{id}', '{from}', 'a', '{{}}', '{{}}')")))
+        .await;
     let updated = world
         .change(&ambushed(&format!("update public.wares set organization_id = '{to}', colours = '{{red}}'")))
         .await;

@@ -48,18 +48,22 @@ struct Queue {
     heartbeats: VecDeque<(Instant, ConnectionId)>,
 }
 
-/// What to do next.
+/// Somebody to be written to now.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next<O> {
-    Write {
-        id: ConnectionId,
-        outlet: O,
-        is_heartbeat: bool,
-        /// It was woken by [`Schedule::wake_for`].
-        is_asked_elsewhere: bool,
-    },
-    /// Nothing before this, unless something happens.
-    Wait(Option<Instant>),
+pub(super) struct Due<O> {
+    pub(super) id: ConnectionId,
+    pub(super) outlet: O,
+    pub(super) is_heartbeat: bool,
+    /// It was woken by [`Schedule::wake_for`].
+    pub(super) is_asked_elsewhere: bool,
+}
+
+/// When there is something to do again.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    Now,
+    /// Not before this, unless something happens.
+    Later(Option<Instant>),
 }
 
 impl Queue {
@@ -137,8 +141,10 @@ impl<O: Clone> Schedule<O> {
         (self.lines.len(), waiting, self.lines.values().filter(|line| line.is_blocked).count())
     }
 
-    pub(super) fn next(&mut self, shard: Shard, now: Instant) -> Next<O> {
-        let Some(queue) = self.queues.get_mut(shard) else { return Next::Wait(None) };
+    /// Gathers those to be written to now, up to so many. In one go, for each lies somewhere else in memory, and the processor
+    /// can wait for several at a time.
+    pub(super) fn take(&mut self, shard: Shard, now: Instant, most: usize, taken: &mut Vec<Due<O>>) -> Until {
+        let Some(queue) = self.queues.get_mut(shard) else { return Until::Later(None) };
         while let Some((at, id)) = queue.heartbeats.front().copied() {
             if at > now {
                 break;
@@ -159,7 +165,12 @@ impl<O: Clone> Schedule<O> {
             queue.later.pop();
             queue.due.push_back(id);
         }
-        while let Some(id) = queue.due.pop_front() {
+        while taken.len() < most {
+            let Some(id) = queue.due.pop_front() else {
+                let times =
+                    [queue.later.peek().map(|Reverse((at, _))| *at), queue.heartbeats.front().map(|(at, _)| *at)];
+                return Until::Later(times.into_iter().flatten().min());
+            };
             let Some(line) = self.lines.get_mut(&id) else { continue };
             if line.next > now {
                 queue.later.push(Reverse((line.next, id)));
@@ -172,10 +183,9 @@ impl<O: Clone> Schedule<O> {
             line.next = now + COALESCE;
             let is_heartbeat = std::mem::take(&mut line.is_heartbeat);
             let is_asked_elsewhere = std::mem::take(&mut line.is_asked_elsewhere);
-            return Next::Write { id, outlet: line.outlet.clone(), is_heartbeat, is_asked_elsewhere };
+            taken.push(Due { id, outlet: line.outlet.clone(), is_heartbeat, is_asked_elsewhere });
         }
-        let times = [queue.later.peek().map(|Reverse((at, _))| *at), queue.heartbeats.front().map(|(at, _)| *at)];
-        Next::Wait(times.into_iter().flatten().min())
+        Until::Now
     }
 }
 
@@ -187,13 +197,9 @@ mod tests {
 
     /// Those to be written to now, with whether it is a heartbeat, and when there is something to do again.
     fn due(schedule: &mut Schedule<char>, now: Instant) -> (Vec<(char, bool)>, Option<Instant>) {
-        let mut written = Vec::new();
-        loop {
-            match schedule.next(0, now) {
-                Next::Write { outlet, is_heartbeat, .. } => written.push((outlet, is_heartbeat)),
-                Next::Wait(until) => return (written, until),
-            }
-        }
+        let mut taken = Vec::new();
+        let Until::Later(until) = schedule.take(0, now, usize::MAX, &mut taken) else { panic!("all were taken") };
+        (taken.iter().map(|due| (due.outlet, due.is_heartbeat)).collect(), until)
     }
 
     #[test]
@@ -246,8 +252,9 @@ mod tests {
         let shards: Vec<_> = (0..6).map(|id| schedule.attach(id, id, start)).collect();
         assert_eq!(shards, [0, 1, 2, 0, 1, 2]);
         for (id, shard) in (0..6).zip(shards) {
-            let Next::Write { id: written, .. } = schedule.next(shard, start) else { panic!("{id} is due") };
-            assert_eq!(written, id);
+            let mut taken = Vec::new();
+            assert_eq!(schedule.take(shard, start, 1, &mut taken), Until::Now);
+            assert_eq!(taken.iter().map(|due| due.id).collect::<Vec<_>>(), [id]);
         }
         for id in 0..6 {
             assert_eq!(schedule.wake(id), Some(id as usize % 3));

@@ -4,7 +4,7 @@
 use super::outgoing::{Alike, Lagging};
 use super::outlet::{self, Outlet};
 use super::routing::{Close, ConnectionId, Routing};
-use super::schedule::{Next, Shard};
+use super::schedule::{Due, Shard, Until};
 use super::{Hub, State};
 use crate::snapshot::Stamp;
 use crate::wire::ServerFrame;
@@ -32,15 +32,9 @@ pub(super) async fn write(hub: Weak<Hub>, shard: Shard, news: Arc<Notify>) {
     }
 }
 
-/// When there is something to do again.
-enum Until {
-    Now,
-    /// Not before this, unless there are news.
-    Later(Option<tokio::time::Instant>),
-}
-
 #[derive(Default)]
 struct Writer {
+    due: Vec<Due<Arc<Outlet>>>,
     turns: Vec<Turn>,
     last: Option<Made>,
 }
@@ -114,18 +108,16 @@ impl Writer {
     }
 
     fn fill(&mut self, state: &mut State, shard: Shard, now: tokio::time::Instant) -> Until {
-        while self.turns.len() < AT_ONCE {
-            match state.schedule.next(shard, now) {
-                Next::Write { id, outlet, is_heartbeat, is_asked_elsewhere: is_in_lobby } => {
-                    let told = self.told(&mut state.routing, id, is_heartbeat);
-                    let told = told.or_else(|| is_in_lobby.then(|| Told::Frames(Vec::new(), None)));
-                    let since = state.routing.take_since(id);
-                    self.turns.extend(told.map(|told| Turn { id, outlet, told, is_in_lobby, since }));
-                }
-                Next::Wait(until) => return Until::Later(until),
-            }
+        let until = state.schedule.take(shard, now, AT_ONCE, &mut self.due);
+        let mut due = std::mem::take(&mut self.due);
+        for Due { id, outlet, is_heartbeat, is_asked_elsewhere: is_in_lobby } in due.drain(..) {
+            let told = self.told(&mut state.routing, id, is_heartbeat);
+            let told = told.or_else(|| is_in_lobby.then(|| Told::Frames(Vec::new(), None)));
+            let since = state.routing.take_since(id);
+            self.turns.extend(told.map(|told| Turn { id, outlet, told, is_in_lobby, since }));
         }
-        Until::Now
+        self.due = due;
+        until
     }
 
     fn told(&mut self, routing: &mut Routing, id: ConnectionId, is_heartbeat: bool) -> Option<Told> {

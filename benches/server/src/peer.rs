@@ -31,7 +31,10 @@ enum Kind {
     /// No peer, but the least that any of them has to do.
     Bare,
     Ws,
-    Nchan { nginx: &'static str, module: PathBuf },
+    Nchan {
+        nginx: &'static str,
+        module: PathBuf,
+    },
 }
 
 /// Which are here, the bare loop first; and of each that is not, what it is and how it would be.
