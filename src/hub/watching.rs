@@ -198,13 +198,21 @@ async fn standing_of_each(app: PgPool, sessions: Vec<Uuid>) -> Result<Vec<bool>,
 }
 
 /// One statement for all, as long as it finds no more than is looked at one by one. Where it finds more, those who have been
-/// away for longer are asked for apart from the others, so that nobody's value counts as stale for somebody else's absence.
+/// away for longer are asked for apart from the others, so that nobody's value counts as stale for somebody else's absence. Those
+/// for whom it is known by then that they missed too much, because somebody did who was away for less, are not asked for at all:
+/// where all have been away for long, it takes a handful of statements.
 async fn beyond_each(feed: PgPool, searches: Vec<Search>) -> Result<Vec<Arc<Beyond>>, FeedError> {
     let mut order: Vec<_> = (0..searches.len()).collect();
     order.sort_by_key(|place| searches[*place].since.as_ref().map(|since| since.xmax()));
     let mut found: Vec<Option<Arc<Beyond>>> = vec![None; searches.len()];
+    let mut too_much: Vec<(&Search, Arc<Beyond>)> = Vec::new();
     let mut together = vec![&order[..]];
     while let Some(places) = together.pop() {
+        let is_known = |less: &Search| places.iter().all(|place| searches[*place].contains(less));
+        if let Some((_, beyond)) = too_much.iter().find(|(less, _)| is_known(less)) {
+            places.iter().for_each(|place| found[*place] = Some(beyond.clone()));
+            continue;
+        }
         let Some(search) = places.iter().map(|place| searches[*place].clone()).reduce(Search::and) else { continue };
         let beyond = beyond(&feed, &search).await?;
         if beyond.events.is_none() && places.len() > 1 {
@@ -213,6 +221,9 @@ async fn beyond_each(feed: PgPool, searches: Vec<Search>) -> Result<Vec<Arc<Beyo
             continue;
         }
         let beyond = Arc::new(beyond);
+        if let ([alone], None) = (places, &beyond.events) {
+            too_much.push((&searches[*alone], beyond.clone()));
+        }
         places.iter().for_each(|place| found[*place] = Some(beyond.clone()));
     }
     // Each place is in one part of the order.
@@ -245,17 +256,24 @@ async fn beyond(feed: &PgPool, search: &Search) -> Result<Beyond, FeedError> {
     Ok(Beyond { cursor, epoch, horizon, events })
 }
 
-// As the feed's: of a lower bound that a client names, PostgreSQL is asked for no more than comparisons.
+// As the feed's: of a lower bound that a client names, PostgreSQL is asked for no more than comparisons. In the order of the
+// index, so that it stops where there is too much: else it would first gather all that there is beyond a bound, which after an
+// hour's absence is a million.
 const MISSED: &str = "
 with now as materialized (
   select pg_current_snapshot()::text as snapshot,
     (select e.epoch from millstream.epoch e) as epoch, (select h.xid::text from millstream.horizon h) as horizon)
-select now.snapshot, now.epoch, now.horizon, told.*
+select now.snapshot, now.epoch, now.horizon, told.xid::text as xid, told.organization_id, told.person_id, told.table_name,
+  told.record_id, told.event_type, told.audience, told.old_facets, told.new_facets, told.actor_id, told.mutation_id
 from now left join lateral (
-  select e.xid::text as xid, e.organization_id, e.person_id, e.table_name, e.record_id, e.event_type, e.audience,
-    e.old_facets, e.new_facets, e.actor_id, e.mutation_id
-  from public.realtime_table_events e
-  where (e.xid >= $1::xid8 or e.xid = any ($2::text[]::xid8[]))
-    and (e.organization_id = any ($3) or e.person_id = any ($4) or (e.organization_id is null and e.person_id is null))
+  (select e.* from public.realtime_table_events e
+   where e.xid >= $1::xid8
+     and (e.organization_id = any ($3) or e.person_id = any ($4) or (e.organization_id is null and e.person_id is null))
+   order by e.xid limit $5)
+  union all
+  (select e.* from public.realtime_table_events e
+   where e.xid = any ($2::text[]::xid8[])
+     and (e.organization_id = any ($3) or e.person_id = any ($4) or (e.organization_id is null and e.person_id is null))
+   limit $5)
   limit $5
 ) told on true";
