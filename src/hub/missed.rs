@@ -174,11 +174,10 @@ mod tests {
         missed(&registry, PERSON, &[Candidate { watch, resolved }], &beyond).remove(&1)
     }
 
-    // Found by the simulator, seed 176: whose sight was narrowed between a read and its watch kept what the wider one gave.
     #[test]
     fn whoever_was_away_for_longer_misses_as_much() {
         let search = |since: Option<&str>, organizations: &[u128]| Search {
-            since: since.map(|since| since.parse().unwrap()),
+            since: since.map(|since| since.parse().expect("a snapshot")),
             organizations: organizations.iter().map(|id| OrganizationId(Uuid::from_u128(*id))).collect(),
             people: BTreeSet::new(),
         };
@@ -195,6 +194,7 @@ mod tests {
         }
     }
 
+    // Found by the simulator, seed 176: whose sight was narrowed between a read and its watch kept what the wider one gave.
     #[test]
     fn a_value_read_by_rights_that_have_changed_since_is_stale() {
         let changed = Some(Missed::Changes(vec![Xid(7)]));
