@@ -20,7 +20,7 @@ function wasm(screen: Screen): string[] {
 
 async function xidOf(order: string): Promise<number> {
   const found = await rows<{ xid: string }>(
-    `select xid::text from realtime_table_events where record_id = :'order' order by id desc limit 1`,
+    `select xid::text from realtime_table_events where record_id = :'order' order by created_at desc limit 1`,
     { order },
   );
   return Number(found[0].xid);
